@@ -1,0 +1,1 @@
+"""One module per origin of the wire: queue, run, storage and files, proxy, operations."""

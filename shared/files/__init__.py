@@ -1,0 +1,1 @@
+"""Where pictures and uploads live: one protocol, two stores, one contract suite."""

@@ -1,0 +1,95 @@
+"""The protocol that both stores keep.
+
+Keys are relative paths of safe segments: `[A-Za-z0-9._-]+` joined by `/`, no segment being `.` or `..`,
+at most 512 characters. All methods block; the API calls them in threads. Objects are never overwritten
+with other content: whoever writes chooses an unguessable key.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from shared.errors import Error
+
+
+class FileMissing(Error):
+    """There is no such file."""
+
+
+class StoreUnavailable(Error):
+    """The file store cannot answer right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    size_bytes: int
+    content_type: str
+    etag: str
+    expires_at: datetime | None
+    """Timezone-aware; past it the file must not be served any more even if the sweep has not come by."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """The HTTP server may send this file itself."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The HTTP server should redirect to this address, which works for a short while only."""
+
+    url: str
+
+
+Location = OnDisk | Elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    number: int
+    etag: str
+
+
+class Store(Protocol):
+    """Raises `FileMissing` where a key names nothing and `StoreUnavailable` where the store is away or full."""
+
+    @property
+    def id(self) -> str:
+        """Names the place, made once and kept in it: two processes that see one id share their files."""
+        ...
+
+    def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
+        """Durable when it returns; never visible half-written."""
+        ...
+
+    def stat(self, key: str) -> Stat: ...
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` in chunks. Raises before the first chunk, not in the middle."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Idempotent."""
+        ...
+
+    def locate(self, key: str, stat: Stat) -> Location:
+        """How an HTTP server hands the file to somebody who was given its link."""
+        ...
+
+    def begin_multipart(self, key: str, *, content_type: str, expires_at: datetime | None) -> str:
+        """An upload id. Parts may then arrive in any order, several at once, and again."""
+        ...
+
+    def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part: ...
+
+    def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
+        """Joins the named parts in the order of their numbers."""
+        ...
+
+    def check(self) -> None:
+        """Returns if the store can take a file now."""
+        ...

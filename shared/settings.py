@@ -1,0 +1,53 @@
+"""The settings that more than one process reads. Each process extends `Settings` with its own.
+
+Environment variables only, without a prefix; `load` turns a wrong value into `WrongSetting` that names the variable.
+This module and its two siblings, `api.settings` and `worker.settings`, are the only readers of the environment.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import WrongSetting
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Path(".data")
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    storage_url: str = ""
+    """`file:///path` or `s3://bucket`; empty means `file://{data_dir}/files`."""
+    s3_public_endpoint_url: str | None = None
+    """The address that presigned links are made for, where clients see the store under another name than we do."""
+    s3_public_base_url: str | None = None
+    """A CDN in front of the bucket: results' links then point straight at it."""
+    public_url: str | None = None
+    """What every emitted link starts with; unset, links start with what the caller called."""
+    egress_allow: str = ""
+    """Hosts, addresses and CIDRs, with or without a port, comma separated: exempt from the private-address block."""
+    retention_s: int = Field(default=86_400, ge=60)
+    """How long results, files and Idempotency-Keys are kept after completion."""
+    max_pixels: int = Field(default=2048 * 2048, ge=64 * 64)
+    """Of one result picture."""
+    max_download_bytes: int = Field(default=50 * 1024 * 1024, ge=1024)
+    """Of one input picture, before decoding."""
+
+    @property
+    def storage(self) -> str:
+        return self.storage_url or f"file://{self.data_dir.resolve() / 'files'}"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Reads the environment. Raises `WrongSetting` for the first variable whose value is of no use."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else kind.__name__
+        raise WrongSetting(name, first["msg"]) from error

@@ -1,0 +1,1 @@
+"""Exactly what crosses HTTP, and nothing else: headers, bodies, error items, webhook payloads."""

@@ -1,0 +1,1 @@
+"""Kolors itself, in diffusers' own classes: loading, prompts, solvers, safety."""
