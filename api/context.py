@@ -1,0 +1,43 @@
+"""What every route works with, made once by `api.app.create_app` and read-only afterwards.
+
+A route reaches it as `context_of(request)`, which is `request.app.state.context`.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from starlette.requests import Request
+
+from api.auth import Keyring
+from api.hub import Hub
+from api.settings import ApiSettings
+from shared.files.base import Store
+from shared.queue import execute
+from shared.queue.commands import Command
+from shared.queue.connect import AsyncRedis
+from shared.wire.webhook import SigningKeys
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: ApiSettings
+    redis: AsyncRedis
+    store: Store
+    """Blocks: call it in a thread (`starlette.concurrency.run_in_threadpool`)."""
+    hub: Hub
+    keyring: Keyring
+    signing_keys: SigningKeys
+
+    async def run(self, command: Command[T]) -> T:
+        """Runs one queue command. Raises what it raises, and `ServiceUnavailable` where Redis cannot answer."""
+        return await execute.run(self.redis, command)
+
+    def tenant(self, request: Request) -> str:
+        """Who calls; raises `BadCredentials`."""
+        return self.keyring.tenant(request.headers.get("authorization"))
+
+
+def context_of(request: Request) -> Context:
+    return cast("Context", request.app.state.context)
