@@ -1,0 +1,84 @@
+"""The worker's and the courier's own settings, on top of those that every process reads.
+
+Environment variables only. Knows no other module of the worker.
+"""
+
+import socket
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from shared.settings import Settings
+
+
+def _beside_the_data(validated: dict[str, Any]) -> Path:
+    return Path(validated["data_dir"]) / "models"
+
+
+class WorkerSettings(Settings):
+    """What `worker.app` reads. Sizes are pixels of result pictures; times carry their unit."""
+
+    kolors_model: str = "tiny"
+    """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
+    kolors_revision: str | None = None
+    model_cache: Path = Field(default_factory=_beside_the_data)
+    """Where checkpoints are kept; unset means `{data_dir}/models`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes GPU WORKER_INDEX modulo their number."""
+    dtype: Literal["auto", "float16", "bfloat16", "float32", "float64"] = "auto"
+    safety_checker: str = "auto"
+    """`auto` takes what belongs to the model, `off` flags nothing; otherwise a directory or a hub id."""
+
+    worker_name: str = "worker"
+    """Names the pid file, and with the host's name and the pid the worker's presence."""
+    worker_index: int = Field(default=0, ge=0)
+    concurrency: int = Field(default=16, ge=1, le=512)
+    """Requests in hand at once: those in the running batch and those whose pictures come or go."""
+    read_ahead_px: int = Field(default=1024 * 1024, ge=0)
+    """Claimed beyond what the engine can run, so that the next pictures are here when a slot gets free."""
+    max_input_px: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """Of an input picture, by its header: nothing larger is decoded."""
+    download_timeout_s: float = Field(default=30.0, gt=0)
+
+    lease_ms: int = Field(default=10_000, ge=500)
+    fence_ms: int = Field(default=8_000, validate_default=True)
+    """Without a renewal for so long, the worker takes its own requests for lost: less than LEASE_MS."""
+    renew_ms: int = Field(default=2_500, ge=50, validate_default=True)
+    """Between two renewals: at most half of FENCE_MS, so that one may fail."""
+    grace_s: float = Field(default=30.0, ge=0)
+    """After SIGTERM: what is not finished by then goes back to the queue."""
+    stall_s: float = Field(default=30.0, gt=0)
+    """An idle worker that heard no doorbell for so long, though requests wait, ends itself."""
+    hang_s: float | None = Field(default=300.0, gt=0)
+    """A denoising step that takes longer ends the process."""
+
+    @field_validator("fence_ms")
+    @classmethod
+    def _ends_before_the_lease(cls, fence_ms: int, info: ValidationInfo) -> int:
+        if fence_ms >= info.data.get("lease_ms", fence_ms + 1):
+            raise ValueError("must be less than LEASE_MS")
+        return fence_ms
+
+    @field_validator("renew_ms")
+    @classmethod
+    def _may_fail_once(cls, renew_ms: int, info: ValidationInfo) -> int:
+        if renew_ms * 2 > info.data.get("fence_ms", renew_ms * 2):
+            raise ValueError("must be at most half of FENCE_MS")
+        return renew_ms
+
+    @property
+    def host(self) -> str:
+        return socket.gethostname()
+
+
+class CourierSettings(Settings):
+    """What `worker.courier` reads."""
+
+    courier_concurrency: int = Field(default=16, ge=1, le=512)
+    """Webhooks under way at once."""
+    webhook_timeout_s: float = Field(default=15.0, gt=0)
+    webhook_retry_s: tuple[float, ...] = (5, 30, 90, 240, 480, 900, 1300, 1800, 2355)
+    """Seconds before each retry, jittered by a fifth: ten attempts over two hours."""
+    sweep_s: float = Field(default=10.0, gt=0)
+    """Between two looks at the files whose time has come."""
