@@ -1,0 +1,362 @@
+"""One thread owns the device: admit, gather and denoise, scatter, retire; then the same again with whoever is there.
+
+Knows requests only as `Job`s. Torch is the runner's business; this module and the scheduler run without it.
+"""
+
+import faulthandler
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from shared.errors import Cancelled, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
+from worker.engine.job import Job, OnProgress, Painting
+from worker.engine.protocol import BatchKey, Runner, State, Unusable
+from worker.engine.scheduler import Scheduler
+from worker.engine.ticket import Stats, Ticket
+
+_log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=State)
+P = TypeVar("P")
+
+
+def _survive(_error: Exception) -> None:
+    return
+
+
+class Engine(Generic[S, P]):
+    """Paints jobs together. `submit`, `cancel` and the figures may be called from any thread.
+
+    previews_s: at most one preview per job in this many seconds; None makes none and costs nothing.
+    hang_s:     a step that takes longer ends the process with every thread's traceback; None never does.
+    on_fatal:   called once, on the engine's thread, when only a new process can help; every job has failed by then.
+    """
+
+    def __init__(
+        self,
+        runner: Runner[S, P],
+        *,
+        previews_s: float | None = None,
+        hang_s: float | None = None,
+        on_fatal: Callable[[Exception], None] = _survive,
+    ) -> None:
+        self._runner = runner
+        self._previews_s = previews_s
+        self._hang_s = hang_s
+        self._on_fatal = on_fatal
+        self._slots: dict[BatchKey, int] = {}
+        self._scheduler: Scheduler[Ticket[S]] = Scheduler(self._slots_of)
+        self._stats = Stats()
+        self._wake = threading.Condition()
+        self._inbox: deque[Ticket[S]] = deque()
+        self._tickets: list[Ticket[S]] = []
+        self._closing = False
+        self._broken: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
+
+    # ---- called from any thread
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, job: Job, on_progress: OnProgress) -> Future[Painting]:
+        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `InternalFault`, and `Unavailable` when
+        the engine closed first. Cancel through `cancel`; the future's own `cancel` does nothing. Callbacks added to
+        it run on the engine's threads and must return at once."""
+        key = self._runner.key(job.image.width, job.image.height, precise=False)
+        ticket = Ticket[S](job, key, on_progress, time.monotonic())
+        ticket.future.set_running_or_notify_cancel()
+        with self._wake:
+            refused = self._closing or self._broken is not None
+            if not refused:
+                self._tickets.append(ticket)
+                self._inbox.append(ticket)
+                self._wake.notify_all()
+        if refused:
+            ticket.future.set_exception(Unavailable("The engine takes no more work"))
+        return ticket.future
+
+    def cancel(self, id: str) -> None:  # noqa: A002 - the word for it everywhere
+        """Every job of that id stops before its next step. Not an error when there is none."""
+        with self._wake:
+            for ticket in self._tickets:
+                if ticket.job.id == id:
+                    ticket.cancelled = True
+            self._wake.notify_all()
+
+    def capacity_px(self, width: int, height: int) -> int:
+        """How many pixels of pictures of this size (in pixels) may share a step."""
+        return self._slots_of(self._runner.key(width, height, precise=False)) * width * height
+
+    def running_px(self) -> int:
+        """Pixels of all pictures that hold or wait for a slot; those being decoded have left theirs."""
+        with self._wake:
+            return sum(ticket.job.cost_px for ticket in self._tickets if not ticket.decoding)
+
+    def rate(self) -> float:
+        """Step-pixels per second while busy; 0.0 before the first step."""
+        return self._stats.rate
+
+    def stats(self) -> Stats:
+        """A copy of the meters."""
+        return replace(self._stats)
+
+    def close(self, *, wait: bool) -> None:
+        """Takes no more jobs. `wait` finishes those in flight; otherwise they fail with `Unavailable`."""
+        with self._wake:
+            self._closing = True
+            if not wait and self._broken is None:
+                self._broken = Unavailable("The engine is closing")
+            self._wake.notify_all()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._finisher.shutdown(wait=wait)
+        self._collapse(Unavailable("The engine is closed"))
+        self._runner.close()
+
+    # ---- the engine's thread
+
+    def step(self) -> bool:
+        """Everything once. False when there was nobody to step."""
+        self._admit()
+        turn = self._scheduler.turn()
+        if not turn:
+            return False
+        began_s = time.monotonic()
+        stepped, predicted_s = self._denoise(turn)
+        now_s = time.monotonic()
+        self._meter(stepped, now_s - began_s, predicted_s)
+        for ticket in stepped:
+            self._report(ticket, now_s)
+            self._retire(ticket, now_s)
+        return True
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._arm()
+                self.step()
+        except Exception as error:  # noqa: BLE001 - the thread must not die in silence
+            self._collapse(error)
+        finally:
+            self._disarm()
+
+    def _wait_for_work(self) -> bool:
+        """True when there is something to step; False when the thread should end."""
+        while True:
+            if self._broken is not None:
+                self._collapse(self._broken)
+                return False
+            if self._scheduler.entries():
+                return True
+            self._disarm()
+            with self._wake:
+                self._wake.wait_for(lambda: self._inbox or self._closing)
+                if self._inbox:
+                    return True
+                if not self._tickets:
+                    return False
+                # Closing, and the finisher still decodes: it may send one back for a second try.
+                self._wake.wait_for(lambda: self._inbox or not self._tickets or self._broken)
+
+    def _admit(self) -> None:
+        with self._wake:
+            arrived, self._inbox = self._inbox, deque()
+        for ticket in arrived:
+            self._scheduler.add(ticket)
+        now_s = time.monotonic()
+        for ticket in self._scheduler.entries():
+            if ticket.cancelled:
+                self._drop(ticket, Cancelled())
+            elif ticket.job.deadline_s is not None and now_s > ticket.job.deadline_s:
+                self._drop(ticket, TotalTimeout())
+        for ticket in self._scheduler.admit():
+            self._prepare(ticket)
+
+    def _prepare(self, ticket: Ticket[S]) -> None:
+        began_s = time.monotonic()
+        ticket.joined_s = ticket.joined_s or began_s
+        try:
+            ticket.state = self._runner.prepare(ticket.job, ticket.key)
+        except Exception as error:  # noqa: BLE001 - one job's fault stays its own
+            self._drop(ticket, _fault(error, ticket.job))
+        took_s = time.monotonic() - began_s
+        ticket.prepare_s += took_s
+        ticket.gpu_s += took_s
+        self._stats.prepare_s += took_s
+
+    def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
+        """One step of everybody in the turn. Returns who was stepped, and the seconds inside the model."""
+        began_s = time.monotonic()
+        predicted = self._predict([(ticket, ticket.state) for ticket in turn if ticket.state is not None])
+        predicted_s = time.monotonic() - began_s
+        try:
+            errors = self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
+        except Exception as error:  # noqa: BLE001 - a half-stepped batch cannot be tried again
+            errors = [error] * len(predicted)
+        stepped: list[Ticket[S]] = []
+        for (ticket, _, _), error in zip(predicted, errors, strict=True):
+            if error is None:
+                stepped.append(ticket)
+            else:
+                self._drop(ticket, _fault(error, ticket.job))
+        return stepped, predicted_s
+
+    def _predict(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
+        """Out of memory: cut in half and tried once more. Any other fault: each is tried alone, to find the guilty."""
+        try:
+            return self._call(batch)
+        except OutOfMemory as error:
+            if not self._halve(batch):
+                raise _Exhausted(batch) from error
+        except Exception as error:  # noqa: BLE001 - one job's fault stays its own
+            if len(batch) > 1:
+                return [triple for pair in batch for triple in self._predict([pair])]
+            ticket, _ = batch[0]
+            self._drop(ticket, _fault(error, ticket.job))
+            return []
+        try:
+            return self._call(batch)
+        except OutOfMemory as error:
+            raise _Exhausted(batch) from error
+
+    def _call(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
+        predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
+        return [(ticket, state, said) for (ticket, state), said in zip(batch, predictions, strict=True)]
+
+    def _halve(self, batch: list[tuple[Ticket[S], S]]) -> bool:
+        """From now on half as many pictures of this size go into one call. False when it was a single one."""
+        key = batch[0][0].key
+        pictures = min(self._slots_of(key), sum(ticket.pictures for ticket, _ in batch))
+        if pictures == 1:
+            return False
+        self._slots[key] = pictures // 2
+        _log.warning("out of memory with %d pictures of %s in a step: from now on %d", pictures, key, pictures // 2)
+        return True
+
+    def _report(self, ticket: Ticket[S], now_s: float) -> None:
+        state = ticket.state
+        if state is None:
+            return
+        try:
+            preview = None
+            if self._previews_s is not None and now_s - ticket.previewed_s >= self._previews_s:
+                preview = self._runner.preview(state)
+                ticket.previewed_s = now_s
+            ticket.on_progress(ticket.progress(state.step, state.steps, now_s, preview))
+        except Exception as error:  # noqa: BLE001
+            self._drop(ticket, _fault(error, ticket.job))
+
+    def _retire(self, ticket: Ticket[S], now_s: float) -> None:
+        state = ticket.state
+        if state is None or state.step < state.steps:
+            return
+        self._scheduler.remove(ticket)
+        with self._wake:
+            ticket.decoding = True
+        self._finisher.submit(self._finish, ticket, state, now_s)
+
+    def _meter(self, stepped: Sequence[Ticket[S]], step_s: float, predict_s: float) -> None:
+        pictures = sum(ticket.pictures for ticket in stepped)
+        if not pictures:
+            return
+        self._stats.count(pictures, sum(ticket.job.cost_px for ticket in stepped), step_s, predict_s)
+        for ticket in stepped:
+            ticket.gpu_s += step_s * ticket.pictures / pictures
+
+    # ---- the finisher's thread
+
+    def _finish(self, ticket: Ticket[S], state: S, denoised_s: float) -> None:
+        began_s = time.monotonic()
+        try:
+            decoded = self._runner.decode(state, job=ticket.job)
+        except Unusable as error:
+            self._again(ticket, error)
+            return
+        except Exception as error:  # noqa: BLE001
+            self._settle(ticket, _fault(error, ticket.job))
+            return
+        now_s = time.monotonic()
+        self._stats.decode_s += now_s - began_s
+        ticket.gpu_s += now_s - began_s
+        self._settle(ticket, Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, now_s))
+
+    def _again(self, ticket: Ticket[S], error: Unusable) -> None:
+        """From the start in the next higher precision, once."""
+        key = self._runner.key(ticket.job.image.width, ticket.job.image.height, precise=True)
+        if ticket.precise or key == ticket.key:
+            _log.error("job %s: no usable picture (%s) in %s", ticket.job.id, error, ticket.key.dtype)
+            self._settle(ticket, InternalFault("The model produced no usable picture for this request"))
+            return
+        _log.warning("job %s: %s in %s, once more in %s", ticket.job.id, error, ticket.key.dtype, key.dtype)
+        ticket.key, ticket.precise, ticket.state = key, True, None
+        with self._wake:
+            ticket.decoding = False
+            self._inbox.append(ticket)
+            self._wake.notify_all()
+
+    # ---- endings
+
+    def _drop(self, ticket: Ticket[S], fault: Fault) -> None:
+        self._scheduler.remove(ticket)
+        self._settle(ticket, fault)
+
+    def _settle(self, ticket: Ticket[S], outcome: Painting | Fault) -> None:
+        ticket.state = None
+        with self._wake:
+            if ticket not in self._tickets:
+                return
+            self._tickets.remove(ticket)
+            self._wake.notify_all()
+        if isinstance(outcome, Painting):
+            ticket.future.set_result(outcome)
+        else:
+            ticket.future.set_exception(outcome)
+
+    def _collapse(self, error: Exception) -> None:
+        """Fails everything in flight: those in the fatal step with their own fault, the rest as worth another try."""
+        closing = isinstance(error, Unavailable)
+        with self._wake:
+            self._broken = error
+            left = list(self._tickets)
+        guilty = error.tickets if isinstance(error, _Exhausted) else []
+        for ticket in left:
+            fault = (
+                OutOfMemory() if ticket in guilty else Unavailable("The engine stopped before this request was done")
+            )
+            self._drop(ticket, fault)
+        if not closing:
+            _log.critical("the engine cannot go on", exc_info=error)
+            self._on_fatal(error)
+
+    def _slots_of(self, key: BatchKey) -> int:
+        return self._slots.get(key) or self._slots.setdefault(key, max(1, self._runner.slots(key)))
+
+    def _arm(self) -> None:
+        if self._hang_s is not None:
+            faulthandler.dump_traceback_later(self._hang_s, exit=True)
+
+    def _disarm(self) -> None:
+        if self._hang_s is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+
+class _Exhausted(Exception):
+    """Out of memory even with half the batch."""
+
+    def __init__(self, batch: Sequence[tuple[Ticket[Any], Any]]) -> None:
+        super().__init__("out of memory even with half the batch")
+        self.tickets = [ticket for ticket, _ in batch]
+
+
+def _fault(error: Exception, job: Job) -> Fault:
+    if isinstance(error, Fault):
+        return error
+    _log.error("job %s failed", job.id, exc_info=error)
+    return InternalFault()
