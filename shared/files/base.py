@@ -1,8 +1,9 @@
 """The protocol that both stores keep.
 
-Keys are relative paths of safe segments: `[A-Za-z0-9._-]+` joined by `/`, no segment being `.` or `..`,
-at most 512 characters. All methods block; the API calls them in threads. Objects are never overwritten
-with other content: whoever writes chooses an unguessable key.
+Keys are relative paths of safe segments: `[A-Za-z0-9._-]+` joined by `/`, no segment beginning with a dot,
+at most 512 characters (`files.keys`). No key is a folder of another. All methods block; the API calls them in
+threads. Objects are never overwritten with other content: whoever writes chooses an unguessable key.
+A `BinaryIO` that is stored must be seekable, and is read from where it stands to its end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,10 @@ class FileMissing(Error):
 
 class StoreUnavailable(Error):
     """The file store cannot answer right now."""
+
+
+class PartsMismatch(Error):
+    """The named parts are not the ones that were uploaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,14 @@ class Store(Protocol):
     def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part: ...
 
     def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
-        """Joins the named parts in the order of their numbers."""
+        """Joins the named parts in the order of their numbers. Once done, doing it again answers the same.
+
+        Raises `PartsMismatch` where one was never uploaded, or is too small to be joined.
+        """
+        ...
+
+    def drop_unfinished(self, *, before: datetime) -> int:
+        """Removes what uploads begun before then left behind without completing, and says how many those were."""
         ...
 
     def check(self) -> None:

@@ -1,0 +1,72 @@
+"""Writing to a local disk so that a power cut leaves either the whole file or none of it.
+
+Owns the order of writes and fsyncs. Knows nothing of keys.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+_RACES = 10
+
+
+def make_folder(folder: Path) -> None:
+    """Creates it and what is missing above it, each name durable in the folder that holds it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in it durable: fsync of a file alone does not keep the file's name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(folder: Path, chunks: Iterable[bytes]) -> Path:
+    """A new file in `folder` under a name of its own, its bytes durable, its name not yet."""
+    path = folder / secrets.token_hex(16)
+    try:
+        with path.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def publish(*moves: tuple[Path, Path]) -> None:
+    """Renames each first path to its second, in this order and all into one folder, and makes that durable.
+
+    The folder may be pruned by somebody who just emptied it, in the moment between making and using it.
+    """
+    folder = moves[0][1].parent
+    for source, target in moves:
+        for race in range(_RACES):
+            make_folder(folder)
+            try:
+                source.replace(target)
+                break
+            except FileNotFoundError:
+                if race == _RACES - 1 or not source.exists():
+                    raise
+    sync_folder(folder)
+
+
+def prune(folder: Path, root: Path) -> None:
+    """Removes it and the folders above it, as far as they are empty, but never `root`."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

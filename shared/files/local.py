@@ -1,0 +1,213 @@
+"""Files in a folder of this machine, for one host or for several that mount the same file system.
+
+    root/.store-id              names this place
+    root/results/a/b/0.png      the content of key results/a/b/0.png
+    root/results/a/b/.0.png.json    what is known about it; there before the content is, and until after it is gone
+    root/.incoming/             files being written
+    root/.parts/{upload}/       parts of uploads that are not complete
+
+Names beginning with a dot are no keys, so nothing collides. Knows nothing of HTTP.
+"""
+
+import hashlib
+import re
+import secrets
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.files import durable
+from shared.files.about import About
+from shared.files.base import FileMissing, Location, OnDisk, Part, PartsMismatch, Stat, StoreUnavailable
+from shared.files.keys import is_key
+
+_CHUNK_BYTES = 256 * 1024
+_SPARE_BYTES = 64 * 1024 * 1024
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
+_ETAG = re.compile(r"[0-9a-f]{64}")
+
+
+class LocalStore:
+    """Implements `files.base.Store`. Creating it makes the folder and its id where they are missing."""
+
+    def __init__(self, root: Path) -> None:
+        with _writing():
+            root.mkdir(parents=True, exist_ok=True)
+            self._root = root.resolve()
+            self._incoming = self._root / ".incoming"
+            self._parts = self._root / ".parts"
+            for folder in (self._incoming, self._parts):
+                durable.make_folder(folder)
+            self._id = self._find_id()
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
+        with _writing():
+            path, etag = self._receive(BytesIO(content) if isinstance(content, bytes) else content)
+            return self._publish(key, path, About(content_type, etag, expires_at))
+
+    def stat(self, key: str) -> Stat:
+        path = self._path(key)
+        with _reading():
+            about = About.from_json(_sidecar(path).read_text())
+            return about.stat(path.stat(follow_symlinks=False).st_size)
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        chunks = self._chunks(self._path(key), start, length)
+        next(chunks)  # opens the file, so that a missing one is known before the first chunk is asked for
+        return chunks
+
+    def delete(self, key: str) -> None:
+        try:
+            path = self._path(key)
+        except FileMissing:
+            return
+        with _writing():
+            path.unlink(missing_ok=True)
+            _sidecar(path).unlink(missing_ok=True)
+            durable.prune(path.parent, self._root)
+
+    def locate(self, key: str, stat: Stat) -> Location:
+        del stat
+        return OnDisk(self._path(key))
+
+    def begin_multipart(self, key: str, *, content_type: str, expires_at: datetime | None) -> str:
+        upload = secrets.token_hex(16)
+        folder = self._upload(key, upload)
+        with _writing():
+            folder.mkdir()
+            (folder / "about.json").write_text(About(content_type, "", expires_at).to_json())
+        return upload
+
+    def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part:
+        folder = self._upload(key, upload)
+        if not folder.is_dir():
+            raise FileMissing
+        with _writing():
+            path, etag = self._receive(content)
+            path.replace(folder / f"{number}-{etag}")
+        return Part(number, etag)
+
+    def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
+        folder = self._upload(key, upload)
+        if not folder.is_dir():
+            return self.stat(key)
+        paths = _in_order(folder, parts)
+        etag = hashlib.sha256("".join(path.name for path in paths).encode()).hexdigest()
+        with _writing():
+            try:
+                begun = About.from_json((folder / "about.json").read_text())
+                path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
+            except (FileMissing, FileNotFoundError):  # the same call, sent twice, was quicker elsewhere
+                return self.stat(key)
+            stat = self._publish(key, path, About(begun.content_type, etag, begun.expires_at))
+            shutil.rmtree(folder, ignore_errors=True)
+        return stat
+
+    def drop_unfinished(self, *, before: datetime) -> int:
+        dropped = 0
+        with _writing():
+            for folder in self._parts.iterdir():
+                if folder.stat().st_mtime < before.timestamp():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    dropped += 1
+            for path in self._incoming.iterdir():
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink(missing_ok=True)
+        return dropped
+
+    def check(self) -> None:
+        with _writing():
+            if shutil.disk_usage(self._root).free < _SPARE_BYTES:
+                raise StoreUnavailable("The disk of the file store is full.")
+            durable.write(self._incoming, [b"?"]).unlink()
+
+    def _path(self, key: str) -> Path:
+        """Where it lies or would lie. Raises `FileMissing` for what is no key or leads out through a link."""
+        path = self._root / key
+        if not is_key(key) or path.parent.resolve() != path.parent or path.is_symlink():
+            raise FileMissing
+        return path
+
+    def _receive(self, source: BinaryIO) -> tuple[Path, str]:
+        """What is left of the source as a durable file without a key, and its etag."""
+        digest = hashlib.sha256()
+
+        def chunks() -> Iterator[bytes]:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                yield chunk
+
+        path = durable.write(self._incoming, chunks())
+        return path, digest.hexdigest()
+
+    def _publish(self, key: str, path: Path, about: About) -> Stat:
+        target = self._path(key)
+        size_bytes = path.stat().st_size
+        sidecar = durable.write(self._incoming, [about.to_json().encode()])
+        durable.publish((sidecar, _sidecar(target)), (path, target))
+        return about.stat(size_bytes)
+
+    def _upload(self, key: str, upload: str) -> Path:
+        """The folder of its parts, whose name binds the upload to its key."""
+        if not is_key(key) or not _UPLOAD.fullmatch(upload):
+            raise FileMissing
+        return self._parts / f"{upload}-{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def _find_id(self) -> str:
+        target = self._root / ".store-id"
+        if not target.exists():
+            path = durable.write(self._incoming, [secrets.token_hex(16).encode()])
+            with suppress(FileExistsError):
+                target.hardlink_to(path)  # unlike a rename, it leaves the id of whoever came first
+            path.unlink()
+            durable.sync_folder(self._root)
+        return target.read_text()
+
+    @staticmethod
+    def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
+        with _reading(), path.open("rb") as file:
+            file.seek(start)
+            yield b""
+            left = length if length is not None else path.stat().st_size
+            while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
+
+
+def _sidecar(path: Path) -> Path:
+    return path.parent / f".{path.name}.json"
+
+
+def _in_order(folder: Path, parts: Sequence[Part]) -> list[Path]:
+    numbers = {part.number for part in parts}
+    ordered = sorted(parts, key=lambda part: part.number)
+    paths = [folder / f"{part.number}-{part.etag}" for part in ordered if _ETAG.fullmatch(part.etag)]
+    if not parts or len(numbers) != len(parts) or len(paths) != len(parts) or not all(map(Path.is_file, paths)):
+        raise PartsMismatch
+    return paths
+
+
+@contextmanager
+def _reading() -> Generator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise FileMissing from error
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreUnavailable(f"The file store cannot be read: {error}") from error
+
+
+@contextmanager
+def _writing() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"The file store cannot be written: {error.strerror}") from error
