@@ -1,0 +1,52 @@
+# Every way to start this product. `make` alone lists them.
+# Settings are environment variables: `PORT=9000 make serve` and `make serve PORT=9000` are the same.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint format bench dev-tls clean
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+SETUP := @sh deploy/setup/run.sh
+
+help:  ## this list
+	@echo "make …"
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+setup:  ## a virtual environment with everything that running needs (done again only when something changed)
+	$(SETUP) runtime
+
+demo:  ## one picture through the whole system, then stop: make demo IMAGE=photo.jpg PROMPT="…" STRENGTH=0.6
+	$(SETUP) runtime
+	@exec $(PYTHON) -m deploy.local.demo
+
+# `exec`, or make would leave the system running when it is stopped; the leash ends it even if make is killed.
+serve:  ## the system in the foreground on http://127.0.0.1:8000; PORT=, WORKERS=, DATA_DIR= and the README's settings
+	$(SETUP) runtime
+	@exec $(PYTHON) -I -S deploy/local/leash.py $(PYTHON) -m deploy.local.serve
+
+test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
+	$(SETUP) test
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+lint:  ## style, formatting, types, import contracts
+	$(SETUP) dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m basedpyright
+	.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+
+format:  ## puts the code into the house's format
+	$(SETUP) dev
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+bench:  ## the measurements of docs/performance.md
+	$(SETUP) test
+	@exec $(PYTHON) -m tests.bench $(ARGS)
+
+dev-tls:  ## a local certificate authority and certificate, for clients that speak https only
+	$(SETUP) runtime
+	@exec $(PYTHON) -m deploy.local.dev_tls
+
+clean:  ## removes what setup made; keeps .data (your requests and pictures) and out
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache tests/acceptance/js/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
