@@ -1,0 +1,290 @@
+"""Foreign pictures come out as they are meant to be seen, or as a 422; our own are the same bytes every time."""
+
+import io
+import json
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from shared.errors import InvalidInput
+from worker.pictures import Encoded, decode, encode, fit
+
+MAX_PX = 1_000_000
+Pixel = tuple[int, ...]
+
+
+def pixel_at(picture: Image.Image, x: int, y: int) -> Pixel:
+    pixel = picture.getpixel((x, y))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def file_of(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def seen(picture: Image.Image, kind: str, **options: Any) -> Image.Image:
+    return decode(file_of(picture, kind, **options), max_px=MAX_PX)
+
+
+def problem_of(content: bytes, *, max_px: int = MAX_PX) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        decode(content, max_px=max_px)
+    (problem,) = caught.value.problems
+    assert problem.location == ("body", "image_url")
+    return problem.type
+
+
+def two_halves(mode: str, left: Any, right: Any, size: tuple[int, int] = (16, 8)) -> Image.Image:
+    picture = Image.new(mode, size, right)
+    picture.paste(Image.new(mode, (size[0] // 2, size[1]), left), (0, 0))
+    return picture
+
+
+def ends(picture: Image.Image) -> tuple[Pixel, Pixel]:
+    assert picture.mode == "RGB"
+    return pixel_at(picture, 1, 1), pixel_at(picture, picture.width - 2, picture.height - 2)
+
+
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
+
+
+class TestModes:
+    @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "AVIF", "JPEG2000"])
+    def test_every_common_format_is_read(self, kind: str) -> None:
+        lossless: dict[str, Any] = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}}.get(kind, {})
+        picture = seen(Image.new("RGB", (32, 32), (200, 30, 30)), kind, **lossless)
+        assert picture.size == (32, 32)
+        assert max(abs(a - b) for a, b in zip(pixel_at(picture, 5, 5), (200, 30, 30), strict=True)) <= 4
+
+    def test_what_is_fully_transparent_is_white_whatever_colour_hides_there(self) -> None:
+        assert ends(seen(two_halves("RGBA", (255, 0, 0, 0), (255, 0, 0, 255)), "PNG")) == (WHITE, RED)
+
+    def test_half_transparency_is_mixed_with_white(self) -> None:
+        assert ends(seen(two_halves("RGBA", (0, 0, 0, 51), (0, 0, 0, 255)), "PNG")) == ((204, 204, 204), BLACK)
+
+    def test_grey_with_alpha(self) -> None:
+        assert ends(seen(two_halves("LA", (0, 0), (0, 255)), "PNG")) == (WHITE, BLACK)
+
+    def test_a_palette_with_a_transparent_entry(self) -> None:
+        picture = two_halves("P", 1, 2)
+        picture.putpalette([0, 0, 0, 0, 0, 0, 255, 0, 0])
+        assert ends(seen(picture, "PNG", transparency=1)) == (WHITE, RED)
+        assert ends(seen(picture, "GIF", transparency=1)) == (WHITE, RED)
+
+    def test_a_palette_without_transparency(self) -> None:
+        picture = two_halves("P", 1, 2)
+        picture.putpalette([0, 0, 0, 255, 255, 255, 255, 0, 0])
+        assert ends(seen(picture, "PNG")) == (WHITE, RED)
+
+    def test_one_colour_named_transparent(self) -> None:
+        assert ends(seen(two_halves("RGB", (1, 2, 3), RED), "PNG", transparency=(1, 2, 3))) == (WHITE, RED)
+
+    def test_one_bit(self) -> None:
+        assert ends(seen(two_halves("1", 1, 0), "PNG")) == (WHITE, BLACK)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+    def test_inks(self, kind: str) -> None:
+        """Pillow writes CMYK JPEGs as Adobe does: inverted."""
+        picture = seen(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), kind)
+        assert ends(picture) == (RED, RED)
+
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+    def test_sixteen_bits_of_grey_keep_their_shades(self, kind: str) -> None:
+        assert ends(seen(two_halves("I;16", 32768, 65535), kind)) == ((128, 128, 128), WHITE)
+
+    def test_a_transparent_grey_of_sixteen_bits_does_not_hide_another(self) -> None:
+        assert ends(seen(two_halves("I;16", 0, 65535), "PNG", transparency=0)) == (BLACK, WHITE)
+
+    @pytest.mark.parametrize(("value", "shade"), [(200, 200), (65535, 255), (32768, 128)])
+    def test_thirty_two_bits_of_grey(self, value: int, shade: int) -> None:
+        other = 65535 if value > 255 else 0
+        assert ends(seen(two_halves("I", value, other), "TIFF"))[0] == (shade,) * 3
+
+    @pytest.mark.parametrize(("value", "highest", "shade"), [(0.5, 1.0, 128), (100.0, 200.0, 100)])
+    def test_floats(self, value: float, highest: float, shade: int) -> None:
+        assert ends(seen(two_halves("F", value, highest), "TIFF"))[0] == (shade,) * 3
+
+    def test_the_first_frame_of_an_animation(self) -> None:
+        for kind in ("GIF", "PNG", "WEBP", "TIFF"):
+            frames = [Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), WHITE)]
+            options = {"lossless": True} if kind == "WEBP" else {}
+            content = file_of(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+            assert ends(decode(content, max_px=MAX_PX)) == (RED, RED), kind
+
+
+class TestOrientation:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+    def test_is_applied(self, kind: str, orientation: int) -> None:
+        upright = Image.new("RGB", (48, 32), WHITE)
+        upright.paste(RED, (0, 0, 16, 16))
+        how_cameras_store_it = {
+            1: [], 2: [Image.Transpose.FLIP_LEFT_RIGHT], 3: [Image.Transpose.ROTATE_180],
+            4: [Image.Transpose.FLIP_TOP_BOTTOM], 5: [Image.Transpose.TRANSPOSE], 6: [Image.Transpose.ROTATE_90],
+            7: [Image.Transpose.TRANSVERSE], 8: [Image.Transpose.ROTATE_270],
+        }  # fmt: skip
+        stored = upright
+        for move in how_cameras_store_it[orientation]:
+            stored = stored.transpose(move)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        picture = seen(stored, kind, exif=exif)
+        assert picture.size == (48, 32)
+        red, white = ends(picture)
+        assert red[1] < 60
+        assert min(white) > 220
+
+    def test_broken_exif_does_not_spoil_a_picture(self) -> None:
+        assert ends(seen(Image.new("RGB", (16, 16), RED), "PNG", exif=b"Exif\0\0garbage")) == (RED, RED)
+
+
+def profile_with_red_and_green_exchanged() -> bytes:
+    """A smallest possible RGB profile, so that a converted picture cannot be mistaken for an untouched one."""
+
+    def xyz(x: float, y: float, z: float) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (x, y, z))
+
+    name = b"exchanged\0"
+    bodies = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.3851, 0.7169, 0.0971),
+        b"gXYZ": xyz(0.4361, 0.2225, 0.0139),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7139),
+    } | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)))
+    at, table, data = 128 + 4 + 12 * len(bodies), b"", b""
+    for tag, body in bodies.items():
+        body += bytes(-len(body) % 4)
+        table += struct.pack(">4sII", tag, at + len(data), len(body))
+        data += body
+    head = struct.pack(">I4sI4s4s4s", at + len(data), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061) + bytes(48)
+    assert len(head) == 128
+    return head + struct.pack(">I", len(bodies)) + table + data
+
+
+class TestColourProfiles:
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+    def test_another_profile_is_converted(self, mode: str) -> None:
+        picture = seen(
+            Image.new("RGB", (16, 16), (0, 255, 0)).convert(mode),
+            "PNG",
+            icc_profile=profile_with_red_and_green_exchanged(),
+        )
+        red = ends(picture)[0]
+        assert red[0] > 240
+        assert red[1] < 30
+
+    @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "CMYK"])
+    def test_a_useless_profile_is_ignored(self, mode: str) -> None:
+        kind = "TIFF" if mode == "CMYK" else "PNG"
+        for profile in (b"nonsense", profile_with_red_and_green_exchanged()[:200]):
+            picture = seen(Image.new("RGB", (16, 16), WHITE).convert(mode), kind, icc_profile=profile)
+            assert ends(picture) == (WHITE, WHITE)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    )
+
+
+class TestHostileBytes:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"\0" * 10_000,
+            b"<html><body>404</body></html>",
+            b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+            b"PK\x03\x04" + bytes(100),
+            b"\x89PNG\r\n\x1a\n",
+            b"\xff\xd8\xff\xe0",
+            b"GIF89a\xff\xff\xff\xff\0\0\0",
+        ],
+        ids=["empty", "zeros", "html", "svg", "postscript", "zip", "png head", "jpeg head", "gif head"],
+    )
+    def test_no_picture(self, content: bytes) -> None:
+        assert problem_of(content) == "image_load_error"
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
+    def test_a_cut_off_picture(self, kind: str) -> None:
+        content = file_of(Image.effect_noise((64, 64), 90).convert("RGB"), kind)
+        assert problem_of(content[: len(content) // 2]) == "image_load_error"
+
+    @pytest.mark.parametrize("side", [1_001, 11_000, 60_000])
+    def test_a_bomb_is_refused_by_its_header(self, side: int) -> None:
+        assert problem_of(png_that_claims(side, side)) == "image_too_large"
+
+    def test_no_pixels_at_all(self) -> None:
+        assert problem_of(png_that_claims(0, 5)) == "image_load_error"
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        kind=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "TGA", "PPM", "JPEG2000"]),
+        at=st.floats(0, 1),
+        junk=st.binary(min_size=1, max_size=8),
+    )
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    def test_any_damage_is_a_picture_or_a_problem(self, kind: str, at: float, junk: bytes) -> None:
+        content = bytearray(file_of(Image.linear_gradient("L").resize((24, 24)).convert("RGB"), kind))
+        place = int(at * (len(content) - len(junk)))
+        content[place : place + len(junk)] = junk
+        try:
+            picture = decode(bytes(content), max_px=MAX_PX)
+        except InvalidInput as error:
+            refused = error.problems[0].type
+        else:
+            refused = None
+            assert picture.mode == "RGB"
+            assert picture.width * picture.height <= MAX_PX
+        assert refused in (None, "image_load_error", "image_too_large")
+
+
+class TestFit:
+    def test_covers_and_cuts_the_middle(self) -> None:
+        wide = Image.new("RGB", (300, 100), WHITE)
+        wide.paste(RED, (100, 0, 200, 100))
+        picture = fit(wide, (64, 64))
+        assert picture.size == (64, 64)
+        assert ends(picture) == (RED, RED)
+
+    def test_leaves_alone_what_fits(self) -> None:
+        picture = Image.new("RGB", (64, 64))
+        assert fit(picture, (64, 64)) is picture
+
+
+class TestEncode:
+    def parameters_of(self, file: Encoded) -> object:
+        return json.loads(Image.open(io.BytesIO(file.content)).info["parameters"])
+
+    def test_png_is_lossless_and_tells_how_it_was_made(self) -> None:
+        picture = Image.effect_noise((64, 48), 90).convert("RGB")
+        file = encode(picture, "png", {"prompt": "一只猫 ☃", "seed": 7})
+        assert (file.content_type, file.extension) == ("image/png", "png")
+        assert self.parameters_of(file) == {"prompt": "一只猫 ☃", "seed": 7}
+        assert decode(file.content, max_px=MAX_PX).tobytes() == picture.tobytes()
+
+    def test_jpeg(self) -> None:
+        file = encode(Image.new("RGB", (64, 48), RED), "jpeg", {"seed": 7})
+        assert (file.content_type, file.extension) == ("image/jpeg", "jpeg")
+        assert Image.open(io.BytesIO(file.content)).format == "JPEG"
+
+    @pytest.mark.parametrize("output_format", ["png", "jpeg"])
+    def test_the_same_twice_is_the_same_bytes(self, output_format: Any) -> None:
+        picture = Image.effect_noise((64, 48), 90).convert("RGB")
+        first = encode(picture, output_format, {"seed": 7, "prompt": "x"})
+        assert first == encode(picture.copy(), output_format, {"prompt": "x", "seed": 7})
