@@ -207,12 +207,19 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The queue and its workers at one moment."""
+    """The queue and its workers at one moment.
+
+    `queued` counts those that wait for a retry, too. `oldest_queued_ms` is when the longest waiting of the lanes' heads
+    was submitted. `queued_cost` is the step-megapixels of all queued: an estimate of the wait is this, shared among
+    the workers' rates.
+    """
 
     workers: tuple[Presence, ...]
     queued: int
     running: int
     oldest_queued_ms: int | None
+    queued_cost: int
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)

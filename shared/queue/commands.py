@@ -1,0 +1,204 @@
+"""One pure function per transition and per question: what to run, and how to read the reply. No I/O.
+
+A command is run by `execute.run` or `execute.run_sync`. What a transition does is written in the header of
+`lua/{verb}.lua`. Errors that decoding raises are errors of the product (`QueueFull`, `IdempotencyConflict`).
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+from shared.errors import Cancelled, StartTimeout, TotalTimeout, WorkerLost
+from shared.queue import decode, keys, scripts
+from shared.queue.connect import Reply, Word
+from shared.queue.faults import outcome_of
+from shared.queue.records import (
+    Attempt,
+    Cancellation,
+    Delivery,
+    Event,
+    Finish,
+    Fleet,
+    Held,
+    Lease,
+    Outcome,
+    Presence,
+    Receipt,
+    Rescue,
+    Result,
+    Submission,
+    View,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    script: scripts.Script
+    keys: tuple[str, ...]
+    args: tuple[Word, ...]
+    decode: Callable[[Reply], T]
+
+
+def _pack(outcome: Outcome, **more: str) -> str:
+    """An outcome as the scripts take it: fields of the request's hash, all text, None left out."""
+    fields = {
+        name: value.value if name == "state" else str(value)
+        for name, value in asdict(outcome).items()
+        if value is not None and name != "retryable"
+    }
+    return json.dumps(fields | more, ensure_ascii=False)
+
+
+_CANCELLED = _pack(outcome_of(Cancelled()))
+_START_TIMEOUT = _pack(outcome_of(StartTimeout()), start_timed_out="1")
+_TOTAL_TIMEOUT = _pack(outcome_of(TotalTimeout()))
+_WORKER_LOST = _pack(outcome_of(WorkerLost()))
+
+
+def cost(submission: Submission) -> int:
+    """Step-megapixels, at least 1: what fair queueing counts in."""
+    return max(1, math.ceil(submission.cost_px * submission.steps / 1_000_000))
+
+
+def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
+    """Decoding raises `QueueFull` or `IdempotencyConflict`; nothing was written then. Running it again is harmless."""
+    s = submission
+    fields: dict[str, Word | None] = {
+        "tenant": s.tenant,
+        "input": s.input,
+        "cost_px": s.cost_px,
+        "cost": cost(s),
+        "steps": s.steps,
+        "base": s.base,
+        "lane": int(s.lane),
+        "image_key": s.image_key,
+        "webhook": s.webhook_url,
+        "file_ttl_s": s.file_ttl_s,
+        "keep_io": None if s.keep_io else 0,
+        "retry": None if s.retry else 0,
+    }
+    args: tuple[Word, ...] = (
+        s.id,
+        s.body_sha256,
+        _or_empty(s.max_queue_length),
+        _or_empty(s.start_timeout_ms),
+        _or_empty(s.total_timeout_ms),
+        _pack(s.rejection) if s.rejection else "",
+        retention_s,
+        *(word for name, value in fields.items() if value is not None for word in (name, value)),
+    )
+    names = [keys.request(s.id)]
+    if s.idempotency_key is not None:
+        names.append(keys.idempotency(s.tenant, s.idempotency_key))
+    return Command(scripts.load("submit"), tuple(names), args, decode.receipt)
+
+
+def claim(worker: str, claim: str, *, budget_px: int, lease_ms: int, retention_s: int) -> Command[Attempt | None]:
+    """The best queued request if its pixels fit the budget. `claim` is an unguessable id, new for every call."""
+    args = (worker, claim, budget_px, lease_ms, retention_s, _START_TIMEOUT, _TOTAL_TIMEOUT)
+    return Command(scripts.load("claim"), (), args, lambda reply: decode.attempt(reply, claim))
+
+
+def renew(presence: Presence, held: Sequence[Held], *, lease_ms: int) -> Command[dict[str, Lease]]:
+    """What became of each held request, by its id. The worker's presence lasts as long as a lease, too."""
+    proofs = (word for h in held for word in _proof(h))
+    args = (presence.worker, json.dumps(asdict(presence)), lease_ms, *proofs)
+    ids = [h.id for h in held]
+    return Command(scripts.load("renew"), (keys.WORKER + presence.worker,), args, lambda r: decode.leases(r, ids))
+
+
+def report(
+    held: Held, *, step: int | None = None, steps: int | None = None, message: str | None = None, level: str = "INFO"
+) -> Command[Lease]:
+    """Progress (`step` of `steps`, both or neither), a log line, or both."""
+    args = (*_proof(held), _or_empty(step), _or_empty(steps), message or "", level)
+    return Command(scripts.load("report"), (keys.request(held.id),), args, decode.lease)
+
+
+def finish(held: Held, outcome: Outcome, *, retention_s: int, retry_delay_ms: int = 0) -> Command[Finish]:
+    """A retryable outcome starts another attempt while there are any left, after the delay at the earliest."""
+    retryable = int(outcome.retryable)
+    args = (*_proof(held), _pack(outcome), retryable, retry_delay_ms, _CANCELLED, retention_s)
+    return Command(scripts.load("finish"), (keys.request(held.id),), args, decode.finish)
+
+
+def release(held: Held, *, retention_s: int = 86_400) -> Command[Finish]:
+    """Back to its old place; counts as no attempt. `retention_s` is for one whose cancellation had been asked for."""
+    args = (*_proof(held), _CANCELLED, retention_s)
+    return Command(scripts.load("release"), (keys.request(held.id),), args, decode.finish)
+
+
+def cancel(id: str, tenant: str, *, retention_s: int) -> Command[Cancellation]:
+    """Another tenant's request is as unknown as none."""
+    args = (id, tenant, _CANCELLED, retention_s)
+    return Command(scripts.load("cancel"), (keys.request(id),), args, decode.cancellation)
+
+
+def expire(*, retention_s: int, limit: int = 100) -> Command[int]:
+    """Fails queued requests whose start or total timeout has passed; how many."""
+    return Command(scripts.load("expire"), (), (limit, _START_TIMEOUT, _TOTAL_TIMEOUT, retention_s), decode.count)
+
+
+def rescue(*, retention_s: int, max_crashes: int = 3, limit: int = 100) -> Command[Rescue]:
+    """Expired leases, due retries, lost doorbells: `limit` of each."""
+    args = (limit, max_crashes, _WORKER_LOST, _CANCELLED, retention_s)
+    return Command(scripts.load("rescue"), (), args, decode.rescue)
+
+
+def view(id: str) -> Command[View | None]:
+    return Command(scripts.load("view"), (keys.request(id),), (id,), lambda reply: decode.view(reply, id))
+
+
+def result(id: str) -> Command[Result | None]:
+    return Command(scripts.load("result"), (keys.request(id),), (), decode.result)
+
+
+def events(id: str, *, after: str = "0", limit: int = 500) -> Command[list[Event]]:
+    """The history after the entry `after`, oldest first. What is no entry id, as a client may send it, counts as 0."""
+    start = after if decode.EVENT_ID.fullmatch(after) else "0"
+    return Command(scripts.load("events"), (keys.events(id),), (start, limit), decode.events)
+
+
+def deliver(*, limit: int, lease_ms: int) -> Command[list[Delivery]]:
+    """Due webhooks, the caller's own until `lease_ms` from now."""
+    return Command(scripts.load("deliver"), (), (limit, lease_ms), decode.deliveries)
+
+
+def settle(id: str, attempt: int, *, retry_in_ms: int | None, delivered: bool) -> Command[None]:
+    """How a delivery went. Not delivered and no `retry_in_ms`: given up."""
+    args = (id, attempt, _or_empty(retry_in_ms), int(delivered))
+    return Command(scripts.load("settle"), (keys.request(id),), args, decode.nothing)
+
+
+def fleet() -> Command[Fleet]:
+    return Command(scripts.load("fleet"), (), (), decode.fleet)
+
+
+def bind_store(store_id: str) -> Command[str]:
+    """The id in force: the caller's own, or that of whoever came first."""
+    return Command(scripts.load("bind_store"), (keys.STORE,), (store_id,), decode.text)
+
+
+def expect_files(files: Sequence[str], at_ms: int) -> Command[int]:
+    """The courier is to delete these at `at_ms`, or from now on at this other time."""
+    return Command(scripts.load("expect_files"), (keys.FILES,), (at_ms, *files), decode.count)
+
+
+def due_files(limit: int) -> Command[list[str]]:
+    return Command(scripts.load("due_files"), (keys.FILES,), (limit,), decode.texts)
+
+
+def forget_files(files: Sequence[str]) -> Command[int]:
+    return Command(scripts.load("forget_files"), (keys.FILES,), tuple(files), decode.count)
+
+
+def _proof(held: Held) -> tuple[Word, ...]:
+    return held.id, held.number, held.claim
+
+
+def _or_empty(value: int | None) -> Word:
+    return "" if value is None else value

@@ -1,0 +1,50 @@
+-- Shared by every verb: the transitions that several verbs make. Each writes state, indexes and history in one go.
+-- An outcome is JSON: an object whose members become fields of the request; `state` says how it ended.
+
+-- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave.
+local function conclude(id, f, outcome, retention_s)
+  local key, fields = K.request .. id, {'finished', NOW}
+  for name, value in pairs(outcome) do
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  if f.state == 'queued' then
+    leave(id, f)
+    give_back(f)
+  elseif f.state == 'running' then
+    redis.call('ZREM', K.leases, id)
+  end
+  redis.call('HSET', key, unpack(fields))
+  say(id, outcome.state)
+  if f.webhook then
+    redis.call('ZADD', K.webhooks, NOW, id)
+  end
+  local ttl_s = tonumber(retention_s)
+  if f.keep_io == '0' then
+    redis.call('HDEL', key, 'input')
+    ttl_s = math.min(ttl_s, UNKEPT_TTL_S)
+  end
+  redis.call('EXPIRE', key, ttl_s)
+  redis.call('EXPIRE', K.events .. id, ttl_s)
+  if f.idempotency then
+    redis.call('EXPIRE', f.idempotency, ttl_s)
+  end
+end
+
+-- running → queued, at its old place; with `due` (ms) not before then.
+local function requeue(id, f, due)
+  redis.call('ZREM', K.leases, id)
+  redis.call('HDEL', K.request .. id, 'claim', 'worker', 'started', 'step')
+  redis.call('HSET', K.request .. id, 'state', 'queued')
+  join(id, f, due)
+  say(id, 'queued')
+end
+
+-- The outcome of a queued request whose time is up, or nil. `start` and `total` are JSON outcomes.
+local function overdue(f, start, total)
+  if f.start_by and NOW >= tonumber(f.start_by) then
+    return cjson.decode(start)
+  elseif f.finish_by and NOW >= tonumber(f.finish_by) then
+    return cjson.decode(total)
+  end
+  return nil
+end

@@ -1,0 +1,15 @@
+-- Purpose: record how the delivery of a webhook went.
+-- Guarantee: ignored unless it speaks of the latest attempt.
+-- KEYS: 1 the request (hash)
+-- ARGV: 1 id, 2 attempt, 3 ms until the next attempt or '', 4 whether it was delivered (1 or 0)
+-- Returns: 1 if recorded, 0 if ignored
+if redis.call('HGET', KEYS[1], 'webhook_attempt') ~= ARGV[2] then
+  return 0
+end
+if ARGV[4] == '0' and ARGV[3] ~= '' then
+  redis.call('ZADD', K.webhooks, 'XX', NOW + ARGV[3], ARGV[1])
+else
+  redis.call('ZREM', K.webhooks, ARGV[1])
+  redis.call('HSET', KEYS[1], 'webhook_delivered', ARGV[4])
+end
+return 1
