@@ -15,8 +15,7 @@ setup:  ## a virtual environment with everything that running needs (done again 
 	$(SETUP) runtime
 
 demo:  ## one picture through the whole system, then stop: make demo IMAGE=photo.jpg PROMPT="…" STRENGTH=0.6
-	$(SETUP) runtime
-	@exec $(PYTHON) -m deploy.local.demo
+	@began=$$(date +%s); sh deploy/setup/run.sh runtime && SETUP_BEGAN=$$began exec $(PYTHON) -m deploy.local.demo
 
 # `exec`, or make would leave the system running when it is stopped; the leash ends it even if make is killed.
 serve:  ## the system in the foreground on http://127.0.0.1:8000; PORT=, WORKERS=, DATA_DIR= and the README's settings

@@ -1,11 +1,11 @@
-"""`python -m deploy.local.dev_tls`: a private certificate authority and a certificate, for clients that speak https only.
+"""`python -m deploy.local.dev_tls`: a private certificate authority and a certificate, for https clients.
 
 Made once in `$DATA_DIR/tls` and kept; prints what the server and the clients must be told. The certificate is good
 for this machine and for fal's host names, so that it also serves clients whose host names are redirected to us.
 The authority's key is thrown away after it has signed: nobody can make another certificate that its owner trusts.
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import sys
@@ -46,13 +46,13 @@ def main() -> int:
     return 0
 
 
-def is_good(paths: Paths, now: datetime.datetime | None = None) -> bool:
+def is_good(paths: Paths, now: dt.datetime | None = None) -> bool:
     """Whether all three files are there and the certificate has a week to live."""
     if not all(path.is_file() for path in (paths.authority, paths.certificate, paths.key)):
         return False
     certificate = x509.load_pem_x509_certificate(paths.certificate.read_bytes())
-    now = now or datetime.datetime.now(datetime.UTC)
-    return certificate.not_valid_after_utc > now + datetime.timedelta(days=7)
+    now = now or dt.datetime.now(dt.UTC)
+    return certificate.not_valid_after_utc > now + dt.timedelta(days=7)
 
 
 def make(paths: Paths) -> None:
@@ -102,15 +102,15 @@ node takes NODE_EXTRA_CA_CERTS={paths.authority}, curl takes --cacert {paths.aut
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=DAYS))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=DAYS))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -11,7 +11,7 @@ system was ever ready. Later than that, a program that dies is started again for
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,12 @@ class Foreground(Supervisor):
         events.subscribe(events.ProcessStateExitedEvent, self._on_end)
         events.subscribe(events.ProcessStateStoppedEvent, self._on_stopped)
         events.subscribe(events.SupervisorStoppingEvent, self._on_stopping)
-        poll = self.options.poller.poll
-        self.options.poller.poll = lambda timeout: poll(min(timeout, PAUSE_S))
+        poll: Callable[[float], object] = self.options.poller.poll
+
+        def look_often(timeout: float) -> object:
+            return poll(min(timeout, PAUSE_S))
+
+        self.options.poller.poll = look_often
         super().runforever()
 
     def conclude(self) -> None:

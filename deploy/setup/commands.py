@@ -9,7 +9,14 @@ from pathlib import Path
 from deploy.setup.progress import Bar, SetupFailed
 
 TAIL_LINES = 15
-OFFLINE_SIGNS = ("Connection", "connection", "Temporary failure in name resolution", "timed out", "ETIMEDOUT", "ENOTFOUND")
+OFFLINE_SIGNS = (
+    "Connection",
+    "connection",
+    "Temporary failure in name resolution",
+    "timed out",
+    "ETIMEDOUT",
+    "ENOTFOUND",
+)
 
 
 def run(

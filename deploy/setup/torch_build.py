@@ -68,7 +68,7 @@ def _plan(options: list[str], env: dict[str, str]) -> dict[str, str]:
             "with another Python: make clean, then make setup PYTHON=python3.12",
             tail,
         )
-    report = cast(dict[str, Any], json.loads(asked.stdout))
+    report = cast("dict[str, Any]", json.loads(asked.stdout))
     return {item["metadata"]["name"]: item["metadata"]["version"] for item in report["install"]}
 
 
