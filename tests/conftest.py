@@ -37,7 +37,7 @@ class Valkey:
         place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         keep = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
         self._server = subprocess.Popen(
-            [str(get_binary_path()), *place, *keep, *options],
+            [str(_binary()), *place, *keep, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
