@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-_RACES = 10
+_RACES = 100
 
 
 def make_folder(folder: Path) -> None:
@@ -52,8 +52,8 @@ def publish(*moves: tuple[Path, Path]) -> None:
     folder = moves[0][1].parent
     for source, target in moves:
         for race in range(_RACES):
-            make_folder(folder)
             try:
+                make_folder(folder)
                 source.replace(target)
                 break
             except FileNotFoundError:
