@@ -152,11 +152,17 @@ def test_two_systems_share_a_load_on_one_s3_store(tmp_path: Path, redis_url: str
     shared = {name.lower(): value for name, value in s3_env.items()} | {"redis_url": redis_url, "kolors_model": "fake"}
     systems = [start(tmp_path / name, **shared) for name in ("one", "other")]
     callers = [Caller(system.url) for system in systems]
+
+    def submit(k: int) -> str:
+        return callers[k % 2].submit(arguments(seed=k))
+
+    def ask_the_other(k: int) -> httpx.Response:
+        return callers[(k + 1) % 2].finish(ids[k])
+
     try:
         with ThreadPoolExecutor(8) as pool:
-            ids = list(pool.map(lambda k: callers[k % 2].submit(arguments(seed=k)), range(40)))
-            # Each is asked for at the system that did not take it.
-            answers = list(pool.map(lambda k: callers[(k + 1) % 2].finish(ids[k]), range(40)))
+            ids = list(pool.map(submit, range(40)))
+            answers = list(pool.map(ask_the_other, range(40)))
 
         assert [answer.json()["seed"] for answer in answers] == list(range(40))
         assert bytes_at(answers[0].json()["images"][0]["url"]).startswith(b"\x89PNG")
