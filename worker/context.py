@@ -1,0 +1,47 @@
+"""What everything in the GPU process works with. Made once by `worker.app`, read-only afterwards."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from shared.egress import Allow
+
+from shared.files.base import Store
+from shared.queue import execute
+from shared.queue.commands import Command
+from shared.queue.connect import SyncRedis
+from worker.engine.job import Job, OnProgress, Painting
+from worker.settings import WorkerSettings
+
+T = TypeVar("T")
+
+
+class Painter(Protocol):
+    """What the shell asks of `worker.engine.engine.Engine`, whatever its runner is."""
+
+    def submit(self, job: Job, on_progress: OnProgress) -> Future[Painting]: ...
+    def cancel(self, id: str) -> None: ...
+    def capacity_px(self, width: int, height: int) -> int: ...
+    def running_px(self) -> int: ...
+    def rate(self) -> float: ...
+    def start(self) -> None: ...
+    def close(self, *, wait: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: WorkerSettings
+    worker: str
+    """Unique to this process: it names the presence record and the channel of cancellations."""
+    redis: SyncRedis
+    store: Store
+    allow: Allow
+    engine: Painter
+    downloads: ThreadPoolExecutor
+    """A download cannot be stopped, so it runs here, where a cancelled request can leave it behind."""
+    encoders: ThreadPoolExecutor
+    """The pictures of one request are encoded and stored side by side."""
+
+    def run(self, command: Command[T]) -> T:
+        """Runs one queue command. Raises what it raises, and `ServiceUnavailable` where Redis cannot answer."""
+        return execute.run_sync(self.redis, command)

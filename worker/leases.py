@@ -1,0 +1,159 @@
+"""What this process holds, and for how long it may believe so.
+
+Owns the leases: their renewal, all in one call, and what is done where one is cancelled or lost. Our own monotonic
+clock fences us where Redis cannot be reached: a request that could not be renewed for `fence_ms` may be somebody
+else's by the end of its lease, so it is dropped before. Knows nothing of what is done under a lease.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+from shared.errors import Cancelled, Error, ServiceUnavailable, TotalTimeout
+from shared.queue import commands, execute
+from shared.queue.connect import SyncRedis
+from shared.queue.records import Finish, Held, Lease, Presence
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LeaseLost(Error):
+    """The request belongs to somebody else now: nothing about it may be written any more."""
+
+
+class Holding:
+    """One held request, as seen by the thread that works on it."""
+
+    def __init__(self, held: Held, fence_s: float) -> None:
+        self.held = held
+        self._fence_s = fence_s
+        self._verdict = Lease.KEPT
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+
+    @property
+    def lost(self) -> bool:
+        return self._verdict is Lease.LOST or time.monotonic() >= self._fence_s
+
+    def check(self) -> None:
+        """Raises `LeaseLost` or `Cancelled` where the work has no use any more."""
+        if self.lost:
+            raise LeaseLost
+        if self._verdict is Lease.CANCEL:
+            raise Cancelled
+
+    def wait(self, future: Future[T], deadline_s: float | None = None) -> T:
+        """The future's result, unless the request is stopped first, or the deadline (monotonic) passes: `check`'s
+        errors and `TotalTimeout`. The future itself goes on."""
+        self.check()
+        future.add_done_callback(lambda _: self._woken.set())
+        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        in_time = self._woken.wait(left_s)
+        self.check()
+        if not in_time:
+            raise TotalTimeout
+        self._woken.clear()
+        return future.result()
+
+    def renewed(self, until_s: float) -> None:
+        self._fence_s = max(self._fence_s, until_s)
+
+    def heed(self, verdict: Lease) -> None:
+        """A loss is final; a cancellation stays one."""
+        with self._lock:
+            if verdict is Lease.KEPT or self._verdict is Lease.LOST:
+                return
+            self._verdict = verdict
+        self._woken.set()
+
+
+class Leases:
+    """Of all threads of this process. `presence` is asked at every renewal."""
+
+    def __init__(self, redis: SyncRedis, presence: Callable[[], Presence], *, lease_ms: int, fence_ms: int) -> None:
+        self._redis = redis
+        self._presence = presence
+        self._lease_ms = lease_ms
+        self._fence_s = fence_ms / 1000
+        self._lock = threading.Lock()
+        self._holdings: dict[Held, Holding] = {}
+
+    @contextmanager
+    def hold(self, held: Held, claimed_s: float) -> Generator[Holding]:
+        """From the claim (monotonic, before the call) to the end of the block."""
+        holding = Holding(held, claimed_s + self._fence_s)
+        for earlier in self._of(held.id):
+            earlier.heed(Lease.LOST)  # we hold it anew, so that attempt is over
+        with self._lock:
+            self._holdings[held] = holding
+        try:
+            yield holding
+        finally:
+            with self._lock:
+                del self._holdings[held]
+
+    def renew(self) -> None:
+        """One round. Raises `ServiceUnavailable`, after dropping what can no longer be believed to be ours."""
+        self._fence()
+        with self._lock:
+            holdings = [holding for holding in self._holdings.values() if not holding.lost]
+        began_s = time.monotonic()
+        command = commands.renew(self._presence(), [h.held for h in holdings], lease_ms=self._lease_ms)
+        try:
+            verdicts = execute.run_sync(self._redis, command)
+        finally:
+            self._fence()
+        for holding in holdings:
+            verdict = verdicts[holding.held.id]
+            if verdict is not Lease.LOST:
+                holding.renewed(began_s + self._fence_s)
+            self.heed(holding.held, verdict)
+
+    def heed(self, held: Held, verdict: Lease) -> None:
+        """What a reply of the queue said about one of ours."""
+        with self._lock:
+            holding = self._holdings.get(held)
+        if holding is not None:
+            if verdict is Lease.LOST and not holding.lost:
+                _log.warning("lease lost", extra={"request": held.id, "attempt": held.number})
+            holding.heed(verdict)
+
+    def cancel(self, id: str) -> None:
+        """Its owner asked for it. Not an error when we do not hold it."""
+        for holding in self._of(id):
+            holding.heed(Lease.CANCEL)
+
+    def release(self) -> int:
+        """Gives everything back to the queue, for a worker that drains. Returns how many."""
+        with self._lock:
+            holdings = list(self._holdings.values())
+        released = 0
+        for holding in holdings:
+            if holding.lost:
+                continue
+            try:
+                released += execute.run_sync(self._redis, commands.release(holding.held)) is Finish.REQUEUED
+            except ServiceUnavailable:
+                _log.warning("not released: its lease will end", extra={"request": holding.held.id})
+            holding.heed(Lease.LOST)
+        return released
+
+    def held(self) -> int:
+        return len(self._holdings)
+
+    def _of(self, id: str) -> Iterator[Holding]:
+        with self._lock:
+            return iter([holding for holding in self._holdings.values() if holding.held.id == id])
+
+    def _fence(self) -> None:
+        with self._lock:
+            holdings = list(self._holdings.values())
+        for holding in holdings:
+            if holding.lost:
+                holding.heed(Lease.LOST)

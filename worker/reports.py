@@ -1,0 +1,109 @@
+"""Progress and log lines of running requests, on their way to the queue.
+
+Owns the thread that sends them, so that the engine never waits for a line. At most five a second for each request:
+the newest replaces one that is not sent yet, and the last one is always told.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.errors import ServiceUnavailable
+from shared.queue import commands, execute
+from shared.queue.connect import SyncRedis
+from shared.queue.records import Held, Lease
+
+_log = logging.getLogger(__name__)
+_FIRST_AFTER_S = 0.05
+"""A request that is done sooner is spared all lines but its last."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is to be said about one request, and when at the earliest (monotonic)."""
+
+    message: str | None = None
+    step: int | None = None
+    steps: int | None = None
+    due_s: float = 0.0
+
+
+class Reports:
+    """`heed` learns what each reply says of the lease. `every_s` is the least time between two lines of a request."""
+
+    def __init__(self, redis: SyncRedis, heed: Callable[[Held, Lease], None], *, every_s: float = 0.2) -> None:
+        self._redis = redis
+        self._heed = heed
+        self._every_s = every_s
+        self._changed = threading.Condition()
+        self._lines: dict[Held, _Line] = {}
+        self._sending: Held | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def begin(self, held: Held) -> None:
+        """From now on `say` has an effect for it."""
+        with self._changed:
+            self._lines[held] = _Line(due_s=time.monotonic() + _FIRST_AFTER_S)
+
+    def say(self, held: Held, message: str, *, step: int | None = None, steps: int | None = None) -> None:
+        """Returns at once."""
+        with self._changed:
+            line = self._lines.get(held)
+            if line is not None:
+                line.message, line.step, line.steps = message, step, steps
+                self._changed.notify_all()
+
+    def close(self, held: Held, *, unsaid: bool) -> None:
+        """Forgets the request, after sending what was not sent yet (`unsaid`). Nothing is sent afterwards."""
+        with self._changed:
+            line = self._lines.pop(held, None)
+            self._changed.wait_for(lambda: self._sending != held)
+        if unsaid and line is not None and line.message is not None:
+            self._send(held, line)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                found = self._next()
+                while found is None and not self._stopping:
+                    self._changed.wait(self._patience_s())
+                    found = self._next()
+                if found is None:
+                    return
+                self._sending = found[0]
+            self._send(*found)
+            with self._changed:
+                self._sending = None
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[Held, _Line] | None:
+        """A copy of a line that is due; the request's next one is due later."""
+        now_s = time.monotonic()
+        for held, line in self._lines.items():
+            if line.message is not None and line.due_s <= now_s:
+                self._lines[held] = _Line(due_s=now_s + self._every_s)
+                return held, line
+        return None
+
+    def _patience_s(self) -> float | None:
+        due = [line.due_s for line in self._lines.values() if line.message is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _send(self, held: Held, line: _Line) -> None:
+        """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
+        command = commands.report(held, step=line.step, steps=line.steps, message=line.message)
+        with contextlib.suppress(ServiceUnavailable):
+            self._heed(held, execute.run_sync(self._redis, command))

@@ -1,0 +1,214 @@
+"""One request from claim to outcome: picture in, engine, picture out, finish.
+
+Owns the order of things. Knows nothing of Celery: `serve` is what `image.generate` does when a doorbell rings.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image
+
+from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout
+from shared.queue import commands
+from shared.queue.records import Attempt, Finish, Held, Outcome
+from shared.wire.image import Input, result_size
+from worker import outcomes, pictures, results, sources
+from worker.admission import Admission, Grant
+from worker.context import Context
+from worker.engine.job import Job, Painting, Progress
+from worker.leases import Holding, LeaseLost, Leases
+from worker.reports import Reports
+
+_log = logging.getLogger(__name__)
+_AGAIN_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that a thread needs to work."""
+
+    context: Context
+    admission: Admission
+    leases: Leases
+    reports: Reports
+
+
+def serve(bench: Bench) -> int:
+    """Works until there is nothing that fits, or the worker drains. Returns how many requests it had in hand.
+
+    A loop, because Celery looks for the next message only once a second while its threads are busy.
+    """
+    served = 0
+    with bench.admission.seat():
+        try:
+            while grant := bench.admission.take(lambda budget_px: _claim(bench.context, budget_px)):
+                _run(bench, grant)
+                served += 1
+        except ServiceUnavailable:
+            _log.warning("no claim: Redis does not answer")
+    return served
+
+
+def _claim(context: Context, budget_px: int) -> Attempt | None:
+    settings, claim = context.settings, secrets.token_hex(16)
+    return context.run(
+        commands.claim(
+            context.worker,
+            claim,
+            budget_px=budget_px,
+            lease_ms=settings.lease_ms,
+            retention_s=settings.retention_s,
+        )
+    )
+
+
+def _run(bench: Bench, grant: Grant) -> None:
+    held = grant.attempt.held
+    with bench.leases.hold(held, grant.claimed_s) as holding:
+        bench.reports.begin(held)
+        try:
+            outcome = _outcome(bench, grant, holding)
+        except LeaseLost:
+            bench.reports.close(held, unsaid=False)
+            return
+        finally:
+            grant.denoised()
+        bench.reports.close(held, unsaid=True)
+        _finish(bench.context, holding, outcome)
+
+
+def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
+    """How the attempt ended; raises only `LeaseLost`."""
+    try:
+        return _paint(bench, grant, holding)
+    except LeaseLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - the task's edge: every request gets an answer
+        return outcomes.of_error(error, holding.held.id)
+
+
+def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
+    context, attempt = bench.context, grant.attempt
+    deadline_s = None
+    if attempt.total_timeout_ms is not None:
+        deadline_s = grant.claimed_s + attempt.total_timeout_ms / 1000
+    wanted = Input.model_validate_json(attempt.input)
+    picture = _picture(context, attempt, wanted, holding, deadline_s)
+    job = _job(attempt.held, wanted, picture, deadline_s)
+    grant.arrived(job.cost_px)
+    bench.reports.say(attempt.held, f"picture loaded, painting {_pictures(job)} of {picture.width}x{picture.height}")
+    painting = _painted(bench, grant, holding, job)
+    holding.check()
+    return results.publish(context, _order(context, grant, wanted), painting)
+
+
+def _picture(
+    context: Context, attempt: Attempt, wanted: Input, holding: Holding, deadline_s: float | None
+) -> Image.Image:
+    """The input as the engine takes it: RGB, of the result's size."""
+    if attempt.image_key is not None:
+        content = sources.stored(context, attempt.image_key)
+    else:
+        content = holding.wait(context.downloads.submit(sources.fetched, context, wanted.image_url), deadline_s)
+    picture = pictures.decode(content, max_px=context.settings.max_input_px)
+    size = result_size(picture.size, wanted.image_size, context.settings.max_pixels)
+    return pictures.fit(picture, size)
+
+
+def _job(held: Held, wanted: Input, picture: Image.Image, deadline_s: float | None) -> Job:
+    return Job(
+        id=held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
+        prompt=wanted.prompt,
+        negative_prompt=wanted.negative_prompt,
+        image=picture,
+        strength=wanted.strength,
+        steps=wanted.num_inference_steps,
+        guidance_scale=wanted.guidance_scale,
+        seed=wanted.seed or 0,
+        images=wanted.num_images,
+        solver=wanted.scheduler,
+        check_safety=wanted.enable_safety_checker,
+        deadline_s=deadline_s,
+    )
+
+
+def _painted(bench: Bench, grant: Grant, holding: Holding, job: Job) -> Painting:
+    """The engine's answer. A request that is stopped leaves the engine before this returns."""
+    engine = bench.context.engine
+    future = engine.submit(job, _on_progress(bench, grant))
+    try:
+        return holding.wait(future)
+    except (Cancelled, LeaseLost, TotalTimeout):
+        engine.cancel(job.id)
+        wait([future])
+        raise
+
+
+def _on_progress(bench: Bench, grant: Grant) -> Callable[[Progress], None]:
+    held, began_s = grant.attempt.held, time.monotonic()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step == progress.steps:
+            grant.denoised()
+        bench.reports.say(held, _bar(progress, time.monotonic() - began_s), step=progress.step, steps=progress.steps)
+
+    return on_progress
+
+
+def _bar(progress: Progress, elapsed_s: float) -> str:
+    """As tqdm shows it: ` 43%|████▎     | 13/30 [00:02<00:03,  5.10it/s]`."""
+    share = progress.step / progress.steps
+    eighths = int(share * 80)
+    bar = "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths < 80 else "")
+    rate = f"{progress.step / elapsed_s:5.2f}it/s" if elapsed_s > 0 else "?it/s"
+    left = "?" if progress.eta_s is None else _clock(progress.eta_s)
+    return f"{share:4.0%}|{bar:10}| {progress.step}/{progress.steps} [{_clock(elapsed_s)}<{left}, {rate}]"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes:02d}:{seconds:02d}"
+
+
+def _pictures(job: Job) -> str:
+    return "1 picture" if job.images == 1 else f"{job.images} pictures"
+
+
+def _order(context: Context, grant: Grant, wanted: Input) -> results.Order:
+    settings, attempt = context.settings, grant.attempt
+    claimed_ms = attempt.lease_until_ms - settings.lease_ms
+    now_ms = claimed_ms + round((time.monotonic() - grant.claimed_s) * 1000)
+    kept_s = settings.retention_s if attempt.file_ttl_s is None else attempt.file_ttl_s
+    return results.Order(attempt, wanted, now_ms + kept_s * 1000, now_ms + settings.retention_s * 1000)
+
+
+def _finish(context: Context, holding: Holding, outcome: Outcome) -> None:
+    """Offers the outcome for as long as the lease may be believed in."""
+    held, settings = holding.held, context.settings
+    delay_ms = outcomes.retry_delay_ms(held.number)
+    command = commands.finish(held, outcome, retention_s=settings.retention_s, retry_delay_ms=delay_ms)
+    while not holding.lost:
+        try:
+            became = context.run(command)
+        except ServiceUnavailable:
+            time.sleep(_AGAIN_S)
+        else:
+            _log.info("%s", became, extra=_fields(held, outcome, became))
+            return
+    _log.warning("outcome dropped: the lease is lost", extra={"request": held.id, "attempt": held.number})
+
+
+def _fields(held: Held, outcome: Outcome, became: Finish) -> dict[str, object]:
+    return {
+        "request": held.id,
+        "attempt": held.number,
+        "finish": became.value,
+        "state": outcome.state.value,
+        "status": outcome.status,
+        "error_type": outcome.error_type,
+    }
