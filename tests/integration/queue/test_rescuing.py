@@ -1,0 +1,117 @@
+"""Promises of renew and rescue: what a dead worker held runs again, poison does not, and no doorbell is missed."""
+
+import pytest
+
+from shared.queue import commands, doorbell, keys
+from shared.queue.records import Cancellation, Finish, Held, Lease, Rescue
+from shared.queue.states import State
+from tests.integration.queue.line import LEASE_MS, RETENTION_S, Line
+
+NOTHING = Rescue(requeued=0, failed=0, cancelled=0, rung=0)
+
+
+@pytest.fixture
+def held(line: Line) -> Held:
+    line.submit("a", webhook_url="http://hook")
+    return line.take()
+
+
+def test_a_kept_lease_is_left_alone(line: Line, held: Held) -> None:
+    assert line.renew(held) == {"a": Lease.KEPT}
+    line.lose_rings()
+    assert line.rescue() == NOTHING
+
+
+def test_renewing_extends_the_lease_and_the_presence(line: Line, held: Held) -> None:
+    line.lapse("a")
+    assert line.renew(held) == {"a": Lease.KEPT}
+    assert line.rescue().requeued == 0
+    left_ms = line.redis.execute_command("PTTL", keys.WORKER + "w")
+    assert isinstance(left_ms, int)
+    assert 0 < left_ms <= LEASE_MS
+
+
+def test_an_expired_lease_returns_the_request_to_its_old_place(line: Line, held: Held) -> None:
+    line.submit("b")
+    line.lose_rings()
+    line.lapse("a")
+    assert line.rescue().requeued == 1
+    assert (line.view("a").state, line.view("a").position, line.view("b").position) == (State.QUEUED, 0, 1)
+    assert line.rings() > 0
+    assert line.take("other").number == 2
+
+
+def test_the_woken_zombie_is_refused(line: Line, held: Held) -> None:
+    line.lapse("a")
+    line.rescue()
+    assert line.finish(held) is Finish.LOST
+    heir = line.take("other")
+    assert (line.finish(held), line.release(held)) == (Finish.LOST, Finish.LOST)
+    assert line.renew(held) == {"a": Lease.LOST}
+    assert line.report(held, step=1, steps=2) is Lease.LOST
+    assert line.finish(heir) is Finish.ACCEPTED
+
+
+def test_three_crashes_are_poison_and_the_input_stays_for_the_operator(line: Line, held: Held) -> None:
+    for _ in range(2):
+        line.lapse("a")
+        assert line.rescue().requeued == 1
+        held = line.take()
+    line.lapse("a")
+    assert line.rescue().failed == 1
+    result = line.result("a")
+    assert (result.state, result.status, result.error_type) == (State.FAILED, 503, "runner_disconnected")
+    assert line.field("a", "input") is not None
+    assert line.finish(held) is Finish.LOST
+    assert line.ttl_s(keys.request("a")) == RETENTION_S
+    assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
+
+
+def test_a_request_that_may_not_be_retried_fails_with_its_worker(line: Line) -> None:
+    line.submit("b", retry=False)
+    line.take()
+    line.lapse("b")
+    assert line.rescue().failed == 1
+
+
+def test_a_cancelled_request_ends_with_its_lease(line: Line, held: Held) -> None:
+    assert line.cancel("a") is Cancellation.REQUESTED
+    line.lapse("a")
+    assert line.rescue().cancelled == 1
+    assert line.result("a").state is State.CANCELLED
+    assert line.finish(held) is Finish.LOST
+
+
+def test_lost_doorbells_are_rung_again(line: Line) -> None:
+    for id in ("a", "b", "c"):
+        line.submit(id)
+    line.lose_rings()
+    assert line.rescue().rung == 3
+    assert line.rescue().rung == 0
+    assert line.rings() == 3
+
+
+def test_a_long_queue_is_rung_for_up_to_the_cap(line: Line) -> None:
+    for number in range(doorbell.CAP + 9):
+        line.submit(f"r{number:03}")
+    line.lose_rings()
+    assert line.rescue().rung == doorbell.CAP
+
+
+def test_a_rescue_has_a_bound_and_the_next_goes_on(line: Line) -> None:
+    for number in range(5):
+        line.submit(f"r{number}")
+        line.lapse(line.take().id)
+    rounds = [line.do(commands.rescue(retention_s=RETENTION_S, limit=2)).requeued for _ in range(4)]
+    assert rounds == [2, 2, 1, 0]
+
+
+def test_a_deleted_request_leaves_the_indexes(line: Line, held: Held) -> None:
+    line.submit("b", start_timeout_ms=60_000)
+    line.lapse("a")
+    line.run_out("b", "start_by")
+    for id in ("a", "b"):
+        line.redis.execute_command("DEL", keys.request(id), keys.events(id))
+    assert (line.rescue().requeued, line.expire()) == (0, 1)
+    assert line.redis.execute_command("EXISTS", keys.LEASES, keys.DEADLINES) == 0
+    assert line.claim() is None

@@ -1,0 +1,104 @@
+"""Promises of submit: everything or nothing, once per Idempotency-Key, and a rejection is born failed."""
+
+import pytest
+
+from shared.errors import IdempotencyConflict, QueueFull
+from shared.queue import commands, doorbell, keys
+from shared.queue.records import Outcome
+from shared.queue.states import Lane, State
+from tests.integration.queue.line import MEGAPIXEL, RETENTION_S, Line
+
+REJECTION = Outcome(State.FAILED, 422, '{"detail": []}', error="Field required", error_type=None)
+
+
+def test_a_receipt_says_how_many_are_ahead(line: Line) -> None:
+    assert [line.submit(id).position for id in ("a", "b", "c")] == [0, 1, 2]
+
+
+def test_a_queued_request_has_everything_that_it_came_with(line: Line) -> None:
+    line.submit("a", image_key="inputs/a/1", file_ttl_s=77, total_timeout_ms=90_000)
+    attempt = line.claim()
+    assert attempt is not None
+    assert (attempt.tenant, attempt.input, attempt.image_key) == ("ann", '{"prompt": "狗"}', "inputs/a/1")
+    assert (attempt.base, attempt.cost_px, attempt.file_ttl_s) == ("http://here", MEGAPIXEL, 77)
+    assert attempt.total_timeout_ms is not None
+    assert 0 < attempt.total_timeout_ms <= 90_000
+
+
+def test_work_and_doorbell_appear_together(line: Line) -> None:
+    line.submit("a")
+    assert line.rings() == 1
+
+
+def test_no_more_rings_wait_than_could_be_answered(line: Line) -> None:
+    for number in range(doorbell.CAP + 5):
+        line.submit(f"r{number:03}")
+    assert line.rings() == doorbell.CAP
+
+
+def test_submitting_the_same_id_again_changes_nothing(line: Line) -> None:
+    line.submit("a")
+    line.submit("b")
+    assert line.submit("b").position == 1
+    assert line.states("b") == ["queued"]
+    assert line.do(commands.fleet()).queued == 2
+
+
+def test_one_key_and_body_make_one_request(line: Line) -> None:
+    first = line.submit("a", idempotency_key="k", body_sha256="1")
+    again = line.submit("b", idempotency_key="k", body_sha256="1")
+    assert (first.replayed, again.replayed, again.id) == (False, True, "a")
+    assert line.do(commands.view("b")) is None
+
+
+def test_one_key_with_another_body_is_a_conflict_and_writes_nothing(line: Line) -> None:
+    line.submit("a", idempotency_key="k", body_sha256="1")
+    with pytest.raises(IdempotencyConflict):
+        line.submit("b", idempotency_key="k", body_sha256="2")
+    assert line.do(commands.view("b")) is None
+
+
+def test_another_tenants_key_is_another_key(line: Line) -> None:
+    line.submit("a", idempotency_key="k", body_sha256="1")
+    assert line.submit("b", "bob", idempotency_key="k", body_sha256="2").id == "b"
+
+
+def test_a_key_answers_after_completion_and_lives_as_long_as_the_result(line: Line) -> None:
+    line.submit("a", idempotency_key="k", body_sha256="1")
+    key = keys.idempotency("ann", "k")
+    assert line.ttl_s(key) == -1
+    line.finish(line.take())
+    assert line.submit("b", idempotency_key="k", body_sha256="1").id == "a"
+    assert line.ttl_s(key) == line.ttl_s(keys.request("a")) == RETENTION_S
+
+
+def test_a_key_whose_request_is_gone_is_free_again(line: Line) -> None:
+    line.submit("a", idempotency_key="k", body_sha256="1")
+    line.finish(line.take())
+    line.redis.execute_command("DEL", keys.request("a"))
+    assert line.submit("b", idempotency_key="k", body_sha256="2").id == "b"
+
+
+def test_a_queue_longer_than_the_call_allows_refuses_it_and_writes_nothing(line: Line) -> None:
+    line.submit("a")
+    line.submit("b", max_queue_length=1)
+    with pytest.raises(QueueFull):
+        line.submit("c", max_queue_length=1)
+    assert line.do(commands.view("c")) is None
+    assert line.rings() == 2
+
+
+def test_a_rejection_is_complete_at_once_with_webhook_and_ttl(line: Line) -> None:
+    line.submit("a", rejection=REJECTION, webhook_url="http://hook", max_queue_length=0, idempotency_key="k")
+    assert line.result("a").status == 422
+    assert line.states("a") == ["failed"]
+    assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
+    assert (line.claim(), line.rings(), line.do(commands.fleet()).queued) == (None, 0, 0)
+    assert line.ttl_s(keys.request("a")) == line.ttl_s(keys.events("a")) == RETENTION_S
+
+
+def test_low_goes_behind_every_normal_request(line: Line) -> None:
+    line.submit("low", lane=Lane.LOW)
+    line.submit("normal")
+    assert line.view("low").position == 1
+    assert [line.take().id, line.take().id] == ["normal", "low"]
