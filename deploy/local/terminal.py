@@ -9,7 +9,7 @@ class Terminal:
 
     def __init__(self, width: int, out: TextIO | None = None) -> None:
         self._width = width
-        self._out = out or sys.stdout
+        self._out: TextIO | None = out or sys.stdout
         self._rest: dict[str, bytes] = {}
         self._last: dict[str, str] = {}
 
@@ -38,8 +38,10 @@ class Terminal:
 
     def _write(self, line: str) -> None:
         """A terminal that is gone must not take the system with it."""
+        if self._out is None:
+            return
         try:
             self._out.write(line + "\n")
             self._out.flush()
         except OSError:
-            self._out = open("/dev/null", "w")  # noqa: SIM115, PTH123 - held for the rest of this process
+            self._out = None

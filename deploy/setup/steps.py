@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.setup import node, torch_build
+from deploy.setup import node, swift, torch_build
 from deploy.setup.commands import pip, run
 from deploy.setup.progress import Bar, SetupFailed
 
@@ -92,6 +92,7 @@ def plan(stage: str) -> list[Step]:
         steps.append(Step("dev", "packages to develop", package_inputs, packages("api", "worker", "embedded", "dev")))
     if stage == "test":
         steps.append(Step("node", "node packages", node.inputs, node.install))
+        steps.append(Step("swift", "S3 server of the tests", swift.inputs, swift.install))
     return steps
 
 

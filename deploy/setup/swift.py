@@ -1,0 +1,32 @@
+"""The S3 server of the tests, OpenStack Swift, in an environment of its own: it pins packages that we use, too."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.setup.commands import run
+from deploy.setup.progress import Bar, SetupFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "tests" / "swift-requirements.txt"
+VENV = ROOT / ".venv-swift"
+PACKAGES = 35
+"""About as many are installed; only the bar needs to know."""
+
+
+def inputs() -> str:
+    return f"{sys.version}\n{REQUIREMENTS.read_text()}\n{(VENV / 'bin' / 'swift-proxy-server').is_file()}"
+
+
+def install(bar: Bar) -> None:
+    """Raises `SetupFailed`."""
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SetupFailed("a second virtual environment could not be made", "Is the disk full?", made.stderr)
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    run(
+        [*pip, "install", "--progress-bar", "off", "-r", str(REQUIREMENTS)],
+        bar,
+        advice="The S3 server is needed by some tests only: make test ARGS=tests/unit goes without it.",
+        expected_lines=PACKAGES,
+    )

@@ -1,0 +1,90 @@
+"""The demo without its system: what it takes, what it draws, what it prints."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deploy.local.client import DemoFailed
+from deploy.local.demo import PROMPT, read_arguments
+from deploy.local.landscape import landscape
+from deploy.local.pictures import load, side_by_side
+from deploy.local.stages import Stages
+
+
+def test_variables_become_arguments_of_their_type():
+    given = {"STRENGTH": "0.6", "STEPS": "12", "SEED": "7", "PROMPT": "a fox", "SCHEDULER": "", "HOME": "/root"}
+    assert read_arguments(given) == {"prompt": "a fox", "strength": 0.6, "num_inference_steps": 12, "seed": 7}
+
+
+def test_nothing_is_needed():
+    assert read_arguments({}) == {"prompt": PROMPT}
+
+
+def test_a_number_that_is_none_is_named():
+    with pytest.raises(DemoFailed, match="STRENGTH=much"):
+        read_arguments({"STRENGTH": "much"})
+
+
+def test_the_drawn_picture_is_always_the_same_and_has_something_on_it():
+    picture = landscape()
+    assert picture.size == (768, 512)
+    assert picture.tobytes() == landscape().tobytes()
+    assert len(picture.getcolors(768 * 512) or []) > 100
+
+
+def test_the_users_picture_is_copied_beside_the_results(tmp_path: Path):
+    mine = tmp_path / "Mine.JPG"
+    Image.new("RGB", (30, 20), "red").save(mine)
+    results = load(str(mine), tmp_path / "out")
+    assert results.input.read_bytes() == mine.read_bytes()
+    assert (results.input.parent, results.input.suffix) == (tmp_path / "out", ".jpg")
+
+
+def test_a_picture_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(DemoFailed, match=r"nowhere\.png"):
+        load(str(tmp_path / "nowhere.png"), tmp_path)
+
+
+def test_results_are_kept_as_they_came_with_a_comparison(tmp_path: Path):
+    results = load(None, tmp_path)
+    contents = [_encoded("PNG"), _encoded("JPEG")]
+    results.save(contents)
+    assert [path.read_bytes() for path in results.pictures] == contents
+    assert [path.suffix for path in results.pictures] == [".png", ".jpeg"]
+    with Image.open(results.comparison) as both:
+        assert both.height == 20
+        assert both.width > 30 + 30
+
+
+def test_the_comparison_has_both_at_the_results_height(tmp_path: Path):
+    before, after = tmp_path / "before.png", tmp_path / "after.png"
+    Image.new("RGBA", (200, 100), (255, 0, 0, 255)).save(before)
+    Image.new("RGB", (40, 50), "blue").save(after)
+    both = side_by_side(before, after)
+    assert both.size == (100 + 8 + 40, 50)
+    assert both.getpixel((0, 0)) == (255, 0, 0)
+    assert both.getpixel((147, 49)) == (0, 0, 255)
+
+
+def test_the_table_names_every_stage_and_the_total():
+    stages = Stages(began_at=time.time() - 3)
+    with stages.timed("start"):
+        pass
+    with stages.timed("request"):
+        stages.enter("in the queue")
+        stages.enter("in the queue")
+        stages.enter("being worked on")
+        stages.leave()
+        stages.report({"inference": 1.5})
+    names = [line[:22].strip() for line in stages.table().splitlines() if line]
+    assert names == ["set up", "start", "request", "in the queue", "being worked on", "· inference", "total"]
+    assert float(stages.table().splitlines()[1][22:].split()[0]) >= 3
+
+
+def _encoded(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), "green").save(buffer, kind)
+    return buffer.getvalue()
