@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.acceptance.harness.caller import Caller
+from tests.acceptance.harness.caller import KEY, Caller
 from tests.acceptance.harness.receiver import Receiver
 from tests.acceptance.harness.server import Server, start, stop
 
@@ -52,7 +52,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[trustme.CA, Pat
 def tls_server(
     tmp_path_factory: pytest.TempPathFactory, authority: tuple[trustme.CA, Path], receiver: Receiver
 ) -> Iterator[Server]:
-    """The system on the tiny model over https, under the names of fal's hosts, too."""
+    """The system on the tiny model over https, under the names of fal's hosts, too, and for one key only."""
     ca, ca_file = authority
     directory = tmp_path_factory.mktemp("tls-server")
     certificate = ca.issue_cert("localhost", "127.0.0.1", *FAL_NAMES)
@@ -65,6 +65,7 @@ def tls_server(
         ca_file=str(ca_file),
         kolors_model="tiny",
         egress_allow=receiver.address,
+        api_keys=KEY,
         tls_cert_file=str(chain),
         tls_key_file=str(key),
     )

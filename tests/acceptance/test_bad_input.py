@@ -178,17 +178,15 @@ def test_a_wrong_address(caller: Caller, method: str, path: str) -> None:
     assert "root:" not in answer.text
 
 
-@pytest.mark.parametrize("header", [None, "", "Key", "Basic abc", "nonsense"])
-def test_without_a_usable_key(server: Server, header: str | None) -> None:
+@pytest.mark.parametrize("header", ["", "Key", "Basic abc", "nonsense"])
+def test_without_a_usable_key(server: Server, header: str) -> None:
     nobody = Caller(server.url, key=None)
-    if header is not None:
-        nobody.http.headers["Authorization"] = header
+    nobody.http.headers["Authorization"] = header
 
     answer = nobody.call("POST", f"/{ENDPOINT}", json=arguments())
     nobody.close()
 
-    assert answer.status_code == 401
-    assert isinstance(answer.json()["detail"], str)
+    assert (answer.status_code, answer.json()) == (401, {"detail": "invalid key credentials"})
 
 
 def noise(count: int) -> bytes:
@@ -206,8 +204,8 @@ def bomb() -> bytes:
 
 
 PICTURES: dict[str, tuple[bytes | str, str]] = {
-    "nothing": ("", "image_load_error"),
-    "no address": ("a picture, please", "image_load_error"),
+    "nothing": ("", "file_download_error"),
+    "no address": ("a picture, please", "file_download_error"),
     "empty data": ("data:image/png;base64,", "image_load_error"),
     "data without a comma": ("data:image/png", "image_load_error"),
     "no base64": ("data:image/png;base64,!!!!", "image_load_error"),

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness.caller import Caller
+from tests.acceptance.harness.caller import ENDPOINT, Caller, arguments
 from tests.acceptance.harness.server import Server
 from tests.acceptance.harness.tunnel import Tunnel
 
 PROGRAMS = Path(__file__).parent / "programs"
+REFUSAL = "invalid key credentials"
 LARGE_BYTES = 101 * 1024 * 1024
 
 
@@ -92,6 +93,16 @@ def test_the_errors(tls_server: Server, tls_caller: Caller) -> None:
     assert seen["late"]["status"] == 400
     assert seen["timeout"]["timeout"] == 1.5
     tls_caller.await_status(seen["timeout"]["request_id"], "COMPLETED", within_s=15)
+
+
+@pytest.mark.parametrize("key", [None, "acceptance:guessed", "somebody:secret"])
+def test_only_the_one_key_is_let_in(tls_server: Server, key: str | None) -> None:
+    stranger = Caller(tls_server.url, key=key, ca_file=tls_server.ca_file)
+
+    answers = [stranger.call("POST", f"/{ENDPOINT}", json=arguments()), stranger.run(arguments())]
+    stranger.close()
+
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(401, {"detail": REFUSAL})] * 2
 
 
 def test_the_asynchronous_client(tls_server: Server) -> None:
