@@ -17,7 +17,7 @@ import pytest
 from shared.queue import keys
 from shared.queue.connect import SyncRedis, open_sync
 
-pytest_plugins = ["tests.fixtures_s3"]
+pytest_plugins = ["tests.ci_skips", "tests.fixtures_s3"]
 
 OTHERS = ("_kombu.", "unacked", "celery")
 """Celery's own: bindings, its bookkeeping of messages in flight."""
