@@ -21,14 +21,15 @@ class Bell:
     def ring(self) -> None:
         self._rung.set()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Returns when rung, at once if that was since the last wait, or after `timeout_s`."""
+    async def wait(self, timeout_s: float) -> bool:
+        """True when rung, at once if that was since the last wait; False after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
         except TimeoutError:
-            return
+            return False
         self._rung.clear()
+        return True
 
 
 class Hub:
@@ -39,14 +40,15 @@ class Hub:
         """The server is going down: whoever waits should end."""
 
     @asynccontextmanager
-    async def listen(self, id: str) -> AsyncGenerator[Bell]:  # noqa: A002
-        """A bell for request `id`. What happens after entering rings it; look once before the first wait."""
+    async def listen(self, id: str) -> AsyncGenerator[Bell]:
+        """A bell for request `id`. What happens after entering rings it; look once before the first wait.
+
+        Raises `ServiceUnavailable`.
+        """
         bell = Bell()
-        first = id not in self._bells
         self._bells[id].add(bell)
         try:
-            if first:
-                await self._pokes.add(id)
+            await self._pokes.add(id)
             yield bell
         finally:
             bells = self._bells[id]

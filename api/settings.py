@@ -100,8 +100,9 @@ class ApiSettings(Settings):
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
-        parts = _split(value)
-        return tuple(ipaddress.ip_network(part, strict=False) for part in parts) if isinstance(parts, tuple) else parts
+        if not isinstance(value, str):
+            return value
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -1,0 +1,96 @@
+"""The composition root of the API: the only place that opens things and wires them together."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import errors
+from api.auth import Keyring
+from api.context import Context
+from api.edge import Edge
+from api.hub import Hub
+from api.origins import Origins, not_found
+from api.routes import queue, run
+from api.routes.ops import Ops
+from api.settings import ApiSettings
+from shared.errors import Error, UnknownPath
+from shared.files.open import open_store
+from shared.metrics import HttpMetrics
+from shared.queue.connect import open_async
+from shared.queue.pokes import Pokes
+from shared.wire.webhook import load_or_create_keys
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """The whole API as one ASGI application; its `state.context` is what the routes work with.
+
+    Opens no connection yet. Raises `WrongSetting` and `StoreUnavailable`. The application belongs to one event loop.
+    """
+    context = _open(settings)
+    registry = _registry()
+    app = FastAPI(
+        routes=[
+            *queue.routes(),
+            *run.routes(),
+            *Ops(context, registry).routes(),
+        ],
+        openapi_url=None,  # `api.openapi` writes fal's own form of the document
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        middleware=[Middleware(Edge, metrics=HttpMetrics(registry)), Middleware(Origins, settings=settings)],
+        exception_handlers={HTTPException: _of_router, Error: _of_ours},
+    )
+    app.state.context = context
+    return app
+
+
+def _open(settings: ApiSettings) -> Context:
+    redis = open_async(settings.redis_url)
+    return Context(
+        settings=settings,
+        redis=redis,
+        store=open_store(settings),
+        hub=Hub(Pokes(redis)),
+        keyring=Keyring(settings.api_keys),
+        signing_keys=load_or_create_keys(settings.keys_dir),
+    )
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    context: Context = app.state.context
+    listening = asyncio.create_task(context.hub.run())
+    try:
+        yield
+    finally:
+        context.hub.close()
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        await context.redis.aclose()
+
+
+async def _of_router(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path, in fal's words, or a wrong method."""
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return errors.answer(UnknownPath(not_found(request.scope["path"])))
+    return errors.answer(error)
+
+
+async def _of_ours(request: Request, error: Exception) -> Response:
+    del request
+    return errors.answer(error)

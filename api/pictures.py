@@ -1,0 +1,126 @@
+"""Where the picture of a submission comes from: inside the call, from our own store, or from elsewhere.
+
+What came inside is moved into the store, so that nothing large gets into the queue. A link to one of our own files is
+known by its path alone, under whatever name of this server it was made: its key cannot be guessed, so whoever knows it
+has been given it. Anything else is left to the worker to fetch. Knows nothing about pixels.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+
+from api.context import Context
+from shared.errors import InvalidInput, Problem
+from shared.files import keys
+from shared.files.base import FileMissing
+from shared.queue import commands
+
+_LONGEST_URL = 8192
+_WAITING_S = 7 * 86_400
+"""How long an input may wait in the queue, beside its retention; completion sets an earlier date."""
+_DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),", re.IGNORECASE)
+_PLAIN_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
+_LOCATION = ("body", "image_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`key` names it in our store, then `url` is for reading only; without a key the worker fetches `url`.
+
+    `stored` says that it was put there for this submission and for nothing else.
+    """
+
+    url: str
+    key: str | None = None
+    stored: bool = False
+
+
+async def place(context: Context, url: str, request_id: str) -> Picture:
+    """Raises `InvalidInput` for an address of no use, `StoreUnavailable`, `ServiceUnavailable`."""
+    if url[:5].lower() == "data:":
+        return await _store(context, url, request_id)
+    if len(url) > _LONGEST_URL:
+        raise _problem("The address is too long", "sequence_too_long", {"max_length": _LONGEST_URL})
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _problem("File download error: expected an http(s) address or a data URI", "file_download_error")
+    key = _own_key(context, url)
+    return Picture(url, key if key is not None and await run_in_threadpool(_is_there, context, key) else None)
+
+
+async def discard(context: Context, picture: Picture) -> None:
+    """Takes back what `place` stored for a submission that did not come about."""
+    if picture.stored and picture.key is not None:
+        await run_in_threadpool(context.store.delete, picture.key)
+        await context.run(commands.forget_files([picture.key]))
+
+
+async def _store(context: Context, url: str, request_id: str) -> Picture:
+    content_type, content = await run_in_threadpool(decode, url, context.settings.max_download_bytes)
+    key = keys.input_picture(request_id)
+    expires_at = datetime.now(UTC) + timedelta(seconds=context.settings.retention_s + _WAITING_S)
+    await context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
+    await run_in_threadpool(context.store.put, key, content, content_type=content_type, expires_at=expires_at)
+    return Picture(f"data:{content_type};base64,", key, stored=True)
+
+
+def decode(url: str, max_bytes: int) -> tuple[str, bytes]:
+    """(media type, bytes) of a data: URI. Raises `InvalidInput` as the worker would for a picture it cannot load."""
+    head = _DATA_URI.match(url, 0, 1024)
+    if head is None:
+        raise _problem("Image load error: the data URI is not well formed", "image_load_error")
+    text = url[head.end() :]
+    if len(text) > max_bytes * 2:
+        raise _too_large(max_bytes)
+    try:
+        read = _from_base64 if head["parameters"].lower().endswith(";base64") else unquote_to_bytes
+        content = read(text)
+    except (binascii.Error, ValueError) as error:
+        raise _problem("Image load error: the data URI is not base64", "image_load_error") from error
+    if not content:
+        raise _problem("Image load error: the data URI is empty", "image_load_error")
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes)
+    content_type = head["type"].strip().lower()
+    return content_type if _PLAIN_TYPE.fullmatch(content_type) else "application/octet-stream", content
+
+
+def _from_base64(text: str) -> bytes:
+    """Both alphabets, percent-encoded or not, with or without padding and line breaks."""
+    if "%" in text:
+        text = unquote(text)
+    plain = "".join(text.split()).rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
+def _own_key(context: Context, url: str) -> str | None:
+    cdn = context.settings.s3_public_base_url
+    if cdn and url.startswith(f"{cdn.rstrip('/')}/"):
+        key = urlsplit(url[len(cdn.rstrip("/")) + 1 :]).path
+        return key if keys.is_public(key) else None
+    return keys.of_path(unquote(urlsplit(url).path))
+
+
+def _is_there(context: Context, key: str) -> bool:
+    try:
+        expires_at = context.store.stat(key).expires_at
+    except FileMissing:
+        return False
+    return expires_at is None or expires_at > datetime.now(UTC)
+
+
+def _problem(message: str, kind: str, context: dict[str, object] | None = None) -> InvalidInput:
+    return InvalidInput(Problem(_LOCATION, message, kind, context))
+
+
+def _too_large(max_bytes: int) -> InvalidInput:
+    return _problem(f"The picture may have at most {max_bytes} bytes", "file_too_large", {"max_size": max_bytes})

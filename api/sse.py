@@ -1,0 +1,88 @@
+"""Server-sent events: the framing, and the stream of one request's statuses.
+
+A stream reads the request's own event log at the pace of its client, one page at a time, so a slow client costs one
+page of memory and a reconnecting one (`Last-Event-ID`) misses nothing on whichever replica it lands.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import status
+from api.callers import CallerGone, unless_gone
+from api.context import Context
+from shared.errors import ServiceUnavailable
+from shared.queue import commands
+from shared.queue.records import View
+
+KEEP_ALIVE = b": keep-alive\n\n"
+_RETRY_S = 1.0
+
+
+def frame(payload: bytes, event_id: str | None = None) -> bytes:
+    """One unnamed event. JSON has no line breaks, so it is one `data:` line."""
+    head = f"id: {event_id}\n".encode() if event_id is not None else b""
+    return head + b"data: " + payload + b"\n\n"
+
+
+class EventStream(Response):
+    """Sends frames as they come, as fast as the client takes them, and closes their generator whatever happens."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            await unless_gone(receive, self._pump(send))
+        except CallerGone:
+            return
+
+    async def _pump(self, send: Send) -> None:
+        async with aclosing(self._frames) as frames:
+            async for part in frames:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def statuses(context: Context, view: View, after: str, *, logs: bool) -> AsyncGenerator[bytes]:
+    """Frames until the request is complete, gone, or the server closes.
+
+    One per entry of the request's history after `after`, and one without an id whenever its place in the queue has
+    changed in between. Silence is broken by comments, and so is a time in which Redis cannot answer.
+    """
+    pause_s = context.settings.sse_keepalive_s
+    told_position = view.position
+    async with context.hub.listen(view.id) as bell:
+        while not context.hub.closing:
+            try:
+                events = await context.run(commands.events(view.id, after=after, limit=status.EVENTS_AT_ONCE))
+                now = await context.run(commands.view(view.id))
+            except ServiceUnavailable:
+                yield KEEP_ALIVE
+                await bell.wait(min(pause_s, _RETRY_S))
+                continue
+            if now is None:
+                return
+            for event in events:
+                after = event.id
+                yield frame(status.dump(status.of_event(now, event, logs=logs)), event.id)
+            if events:
+                told_position = now.position
+                if events[-1].state.is_final:
+                    return
+                continue
+            if now.state.is_final:  # its history was cut short: nothing more will come
+                yield frame(status.dump(status.of_view(now, [] if logs else None)))
+                return
+            if now.position != told_position:
+                told_position = now.position
+                yield frame(status.dump(status.of_view(now, None)))
+            if not await bell.wait(pause_s):
+                yield KEEP_ALIVE

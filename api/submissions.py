@@ -1,0 +1,125 @@
+"""From an HTTP call to a request in the queue: validated once, complete, and never looked at again.
+
+The same for the queue's origin and for a synchronous run; they differ in what they do with the receipt.
+"""
+
+import hashlib
+import re
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from api import pictures
+from api.body import read_body
+from api.context import Context
+from api.origins import base_of
+from shared.errors import BadRequest, InvalidInput, Refused
+from shared.queue import commands
+from shared.queue.records import Outcome, Receipt, Submission
+from shared.queue.states import Lane, State
+from shared.wire import errors as wire
+from shared.wire import headers as names
+from shared.wire.image import Input, NotAnObject, draw_seed, most_px, read_input
+from shared.wire.queue import new_request_id
+
+_LONGEST_WEBHOOK = 2048
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+
+async def submit(context: Context, request: Request, *, invalid_is_refused: bool) -> Receipt:
+    """Puts the call into the queue, or finds it there under its Idempotency-Key.
+
+    A body that breaks the schema becomes a request that has failed already, unless `invalid_is_refused`; a body that
+    is no JSON object is always refused. Raises `InvalidInput` and every `Refused`.
+    """
+    order = _order(context, request)
+    body = await read_body(request, context.settings.max_body_bytes)
+    order = replace(order, body_sha256=hashlib.sha256(body).hexdigest())
+    try:
+        return await _enqueue(context, order, read_input(body))
+    except NotAnObject:
+        raise
+    except InvalidInput as error:
+        if invalid_is_refused:
+            raise
+        return await _run(context, replace(order, rejection=_rejection(error)))
+
+
+def _order(context: Context, request: Request) -> Submission:
+    """Everything about a submission but its body: who, for how long, in which lane, and whom to tell."""
+    headers, query = request.headers, request.query_params
+    return Submission(
+        id=new_request_id(),
+        tenant=context.tenant(request),
+        input="{}",
+        cost_px=0,
+        steps=0,
+        base=base_of(request),
+        lane=Lane.LOW if names.is_low_priority(headers.get(names.QUEUE_PRIORITY)) else Lane.NORMAL,
+        webhook_url=_webhook(query.get("fal_webhook")),
+        start_timeout_ms=names.timeout_ms(names.REQUEST_TIMEOUT, headers.get(names.REQUEST_TIMEOUT)),
+        total_timeout_ms=names.timeout_ms(names.TOTAL_TIMEOUT, headers.get(names.TOTAL_TIMEOUT)),
+        file_ttl_s=names.lifetime_s(names.LIFECYCLE_PREFERENCE, headers.get(names.LIFECYCLE_PREFERENCE)),
+        keep_io=names.keeps_io(headers.get(names.STORE_IO)),
+        retry=not names.is_set(headers.get(names.NO_RETRY)),
+        max_queue_length=_queue_length(query.get("fal_max_queue_length")),
+        idempotency_key=names.idempotency_key(headers.get(names.IDEMPOTENCY_KEY)),
+    )
+
+
+async def _enqueue(context: Context, order: Submission, given: Input) -> Receipt:
+    cost_px = most_px(given, context.settings.max_pixels) * given.num_images
+    picture = await pictures.place(context, given.image_url, order.id)
+    seed = draw_seed() if given.seed is None else given.seed
+    submission = replace(
+        order,
+        input=given.model_copy(update={"image_url": picture.url, "seed": seed}).model_dump_json(),
+        cost_px=cost_px,
+        steps=given.num_inference_steps,
+        image_key=picture.key,
+    )
+    try:
+        receipt = await _run(context, submission)
+    except Refused:
+        await pictures.discard(context, picture)
+        raise
+    if receipt.replayed:
+        await pictures.discard(context, picture)
+    return receipt
+
+
+async def _run(context: Context, submission: Submission) -> Receipt:
+    return await context.run(commands.submit(submission, retention_s=context.settings.retention_s))
+
+
+def _rejection(error: InvalidInput) -> Outcome:
+    return Outcome(
+        state=State.FAILED,
+        status=422,
+        body=wire.body(error.problems),
+        error=wire.summary(error.problems),
+        error_type=error.problems[0].type,
+    )
+
+
+def _webhook(url: str | None) -> str | None:
+    """An address that can be posted to; whether it may be is decided when it is."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or len(url) > _LONGEST_WEBHOOK or not _VISIBLE.fullmatch(url):
+        raise BadRequest("fal_webhook must be an http:// or https:// address")
+    return url
+
+
+def _queue_length(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) <= 9):
+        raise BadRequest("fal_max_queue_length must be a whole number")
+    return int(value)
