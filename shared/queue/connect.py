@@ -70,7 +70,7 @@ def open_async(url: str, *, timeout_s: float = 5.0, connections: int = 64) -> As
         socket_connect_timeout=timeout_s,
         retry=_AsyncRetry(NoBackoff(), 1, (_ConnectionLost,)),
     )
-    return _AsyncClient(connection_pool=pool)  # pyright: ignore[reportReturnType]
+    return _AsyncClient.from_pool(pool)  # pyright: ignore[reportReturnType]
 
 
 def open_sync(url: str, *, timeout_s: float = 2.0) -> SyncRedis:

@@ -6,17 +6,7 @@ A script that the server does not know yet (its first use, or after a restart) i
 import re
 from typing import Final, TypeVar
 
-from redis.exceptions import (
-    ConnectionError as _ConnectionLost,
-)
-from redis.exceptions import (
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import (
-    TimeoutError as _TooSlow,
-)
+from redis import exceptions
 
 from shared.errors import ServiceUnavailable
 from shared.queue.commands import Command
@@ -24,10 +14,17 @@ from shared.queue.connect import AsyncRedis, SyncRedis
 
 T = TypeVar("T")
 
-_AWAY: Final = re.compile(
-    r"(?:^|-)(?:OOM|READONLY|MISCONF|BUSY|LOADING|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|UNBLOCKED)\b"
+_AWAY: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
 )
-"""Codes of replies that say "not now": full, replica, disk full, inside a long script, starting up, failing over."""
+_AWAY_CODES: Final = re.compile(r"(?:^|-)(?:MISCONF|BUSY|LOADING|MASTERDOWN|NOREPLICAS|OOM|READONLY)\b")
+"""Replies that redis-py gives no class of their own: disk full, inside a long script, failing over. Servers before 7.0
+wrap the code of an error that a script met into a longer text."""
 
 
 async def run(redis: AsyncRedis, command: Command[T]) -> T:
@@ -39,9 +36,9 @@ async def run(redis: AsyncRedis, command: Command[T]) -> T:
     try:
         try:
             reply = await redis.execute_command("EVALSHA", script.sha, *rest)
-        except NoScriptError:
+        except exceptions.NoScriptError:
             reply = await redis.execute_command("EVAL", script.text, *rest)
-    except RedisError as error:
+    except exceptions.RedisError as error:
         raise _named(error) from error
     return command.decode(reply)
 
@@ -52,15 +49,14 @@ def run_sync(redis: SyncRedis, command: Command[T]) -> T:
     try:
         try:
             reply = redis.execute_command("EVALSHA", script.sha, *rest)
-        except NoScriptError:
+        except exceptions.NoScriptError:
             reply = redis.execute_command("EVAL", script.text, *rest)
-    except RedisError as error:
+    except exceptions.RedisError as error:
         raise _named(error) from error
     return command.decode(reply)
 
 
-def _named(error: RedisError) -> Exception:
-    away = isinstance(error, _ConnectionLost | _TooSlow)
-    if away or (isinstance(error, ResponseError) and _AWAY.search(str(error))):
+def _named(error: exceptions.RedisError) -> Exception:
+    if isinstance(error, _AWAY) or _AWAY_CODES.search(str(error)):
         return ServiceUnavailable()
     return error

@@ -1,4 +1,4 @@
-"""A queue on a real Valkey, with time in the tests' hands: it passes by rewriting what Redis compares with its clock."""
+"""A queue on a real Valkey, with time in the tests' hands: it passes by rewriting what Redis compares to now."""
 
 from collections.abc import Iterator
 
