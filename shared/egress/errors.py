@@ -1,0 +1,20 @@
+"""Why a call to the outside did not bring what it should. Whoever calls says what that means for a request."""
+
+from shared.errors import Error
+
+
+class Blocked(Error):
+    """This address may not be called."""
+
+
+class FetchFailed(Error):
+    """The address did not answer as it should."""
+
+    def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status of the answer, where there was one."""
+
+
+class TooLarge(Error):
+    """The answer is larger than allowed."""
