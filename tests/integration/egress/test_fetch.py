@@ -4,6 +4,7 @@ import gzip
 import socket
 import time
 import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -23,7 +24,11 @@ def _fetch(url: str, allow: Allow, timeout_s: float = 10) -> Fetched:
 def _resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     """In the place of a name server that we own."""
 
-    def answer(host: str, port: int, **options: object) -> list[object]:
+    resolve: Callable[..., list[Any]] = socket.getaddrinfo
+
+    def answer(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host in addresses:
+            return resolve(host, port, *args, **options)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
