@@ -25,7 +25,7 @@ _FIRST_AFTER_S = 0.05
 class _Line:
     """What is to be said about one request, and when at the earliest (monotonic)."""
 
-    message: str | None = None
+    message: Callable[[], str] | None = None
     step: int | None = None
     steps: int | None = None
     due_s: float = 0.0
@@ -58,13 +58,15 @@ class Reports:
         with self._changed:
             self._lines[held] = _Line(due_s=time.monotonic() + _FIRST_AFTER_S)
 
-    def say(self, held: Held, message: str, *, step: int | None = None, steps: int | None = None) -> None:
-        """Returns at once."""
+    def say(self, held: Held, message: Callable[[], str], *, step: int | None = None, steps: int | None = None) -> None:
+        """Returns at once; the text is made when it is sent, if it ever is."""
         with self._changed:
             line = self._lines.get(held)
             if line is not None:
+                is_first = line.message is None
                 line.message, line.step, line.steps = message, step, steps
-                self._changed.notify_all()
+                if is_first:
+                    self._changed.notify_all()
 
     def close(self, held: Held, *, unsaid: bool) -> None:
         """Forgets the request, after sending what was not sent yet (`unsaid`). Nothing is sent afterwards."""
@@ -104,6 +106,7 @@ class Reports:
 
     def _send(self, held: Held, line: _Line) -> None:
         """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
-        command = commands.report(held, step=line.step, steps=line.steps, message=line.message)
+        message = line.message and line.message()
+        command = commands.report(held, step=line.step, steps=line.steps, message=message)
         with contextlib.suppress(ServiceUnavailable):
             self._heed(held, execute.run_sync(self._redis, command))

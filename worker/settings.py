@@ -24,6 +24,8 @@ class WorkerSettings(Settings):
     kolors_revision: str | None = None
     model_cache: Path = Field(default_factory=_beside_the_data)
     """Where checkpoints are kept; unset means `{data_dir}/models`."""
+    fake_step_s: float = Field(default=0.0, ge=0)
+    """With `fake`: how long a step takes."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes GPU WORKER_INDEX modulo their number."""
     dtype: Literal["auto", "float16", "bfloat16", "float32", "float64"] = "auto"
@@ -48,8 +50,9 @@ class WorkerSettings(Settings):
     """Between two renewals: at most half of FENCE_MS, so that one may fail."""
     grace_s: float = Field(default=30.0, ge=0)
     """After SIGTERM: what is not finished by then goes back to the queue."""
-    stall_s: float = Field(default=30.0, gt=0)
-    """An idle worker that heard no doorbell for so long, though requests wait, ends itself."""
+    stall_s: float = Field(default=60.0, gt=0)
+    """An idle worker that heard no doorbell for so long, though requests wait, ends itself: longer than any retry
+    waits."""
     hang_s: float | None = Field(default=300.0, gt=0)
     """A denoising step that takes longer ends the process."""
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout
 from shared.queue import commands
-from shared.queue.records import Attempt, Finish, Held, Outcome
+from shared.queue.records import Attempt, Held, Outcome
 from shared.wire.image import Input, result_size
 from worker import outcomes, pictures, results, sources
 from worker.admission import Admission, Grant
@@ -101,7 +101,7 @@ def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
     picture = _picture(context, attempt, wanted, holding, deadline_s)
     job = _job(attempt.held, wanted, picture, deadline_s)
     grant.arrived(job.cost_px)
-    bench.reports.say(attempt.held, f"picture loaded, painting {_pictures(job)} of {picture.width}x{picture.height}")
+    bench.reports.say(attempt.held, lambda: f"picture loaded, painting {_pictures(job)}")
     painting = _painted(bench, grant, holding, job)
     holding.check()
     return results.publish(context, _order(context, grant, wanted), painting)
@@ -155,7 +155,8 @@ def _on_progress(bench: Bench, grant: Grant) -> Callable[[Progress], None]:
     def on_progress(progress: Progress) -> None:
         if progress.step == progress.steps:
             grant.denoised()
-        bench.reports.say(held, _bar(progress, time.monotonic() - began_s), step=progress.step, steps=progress.steps)
+        elapsed_s = time.monotonic() - began_s
+        bench.reports.say(held, lambda: _bar(progress, elapsed_s), step=progress.step, steps=progress.steps)
 
     return on_progress
 
@@ -176,7 +177,8 @@ def _clock(seconds: float) -> str:
 
 
 def _pictures(job: Job) -> str:
-    return "1 picture" if job.images == 1 else f"{job.images} pictures"
+    size = f"{job.image.width}x{job.image.height}"
+    return f"1 picture of {size}" if job.images == 1 else f"{job.images} pictures of {size}"
 
 
 def _order(context: Context, grant: Grant, wanted: Input) -> results.Order:
@@ -198,16 +200,15 @@ def _finish(context: Context, holding: Holding, outcome: Outcome) -> None:
         except ServiceUnavailable:
             time.sleep(_AGAIN_S)
         else:
-            _log.info("%s", became, extra=_fields(held, outcome, became))
+            _log.info("attempt over: %s", became.value, extra=_fields(held, outcome))
             return
     _log.warning("outcome dropped: the lease is lost", extra={"request": held.id, "attempt": held.number})
 
 
-def _fields(held: Held, outcome: Outcome, became: Finish) -> dict[str, object]:
+def _fields(held: Held, outcome: Outcome) -> dict[str, object]:
     return {
         "request": held.id,
         "attempt": held.number,
-        "finish": became.value,
         "state": outcome.state.value,
         "status": outcome.status,
         "error_type": outcome.error_type,

@@ -1,0 +1,178 @@
+"""The GPU process: `python -m worker.app`, or `celery -A worker.app worker --pool threads --concurrency N -Q image
+--without-gossip --without-mingle --without-heartbeat`. The only place that wires its parts.
+
+Exit statuses: 0 after SIGTERM, 2 for a wrong setting (starting it again would not help), 70 for a process that can
+only be helped by a fresh one, 1 for anything else.
+"""
+
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from shared import logs
+from shared.egress import Allow
+from shared.errors import ServiceUnavailable, WrongSetting
+from shared.files.base import Store
+from shared.files.open import open_store
+from shared.queue import commands, execute
+from shared.queue.connect import SyncRedis, open_sync
+from shared.settings import load
+from worker.broker import Broker
+from worker.context import Context
+from worker.engine.engine import Engine
+from worker.settings import WorkerSettings
+from worker.station import Station
+from worker.watchdog import EXIT_STATUS
+
+_log = logging.getLogger(__name__)
+_REDIS_TIMEOUT_S: Final = 2.0
+"""Below what lies between the fence and the end of a lease."""
+_FATAL_GRACE_S: Final = 5.0
+_WRONG_SETTING: Final = 2
+FAKE: Final = "fake"
+
+
+class Worker:
+    """The Celery app is there at once; settings, engine and model come when the worker starts."""
+
+    def __init__(self) -> None:
+        self.broker = Broker(lambda: load(WorkerSettings).redis_url, self._answer)
+        self.broker.keep_our_logs(_configure_logs)
+        self.broker.before_start(self._start)
+        self.broker.on_shutdown(self._shut_down)
+        self.broker.fetch_on()
+        self._station: Station | None = None
+
+    def run(self) -> int:
+        """Until a signal ends it."""
+        try:
+            settings = load(WorkerSettings)
+        except WrongSetting as error:
+            return _refuse(error)
+        _configure_logs()
+        pid_file = settings.data_dir / "run" / f"{settings.worker_name}.pid"
+        pid_file.parent.mkdir(parents=True, exist_ok=True)
+        pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            return self.broker.run(name=settings.worker_name, concurrency=settings.concurrency)
+        finally:
+            if self._station is not None:
+                self._station.drain(settings.grace_s)
+                self._station.close()
+            pid_file.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        try:
+            self._station = compose(load(WorkerSettings))
+        except WrongSetting as error:
+            raise SystemExit(_refuse(error)) from error
+        except Exception as error:
+            _log.critical("the worker cannot start", exc_info=error)
+            raise SystemExit(1) from error
+        self._station.start()
+        _log.info("ready")
+
+    def _answer(self) -> None:
+        if self._station is not None:
+            self._station.answer()
+
+    def _shut_down(self) -> None:
+        station = self._station
+        if station is None or station.draining:
+            return
+
+        def drain() -> None:
+            if not station.drain(station.context.settings.grace_s):
+                _log.warning("some threads are stuck; their requests are back in the queue")
+                _end(0)
+
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+
+
+def compose(settings: WorkerSettings) -> Station:
+    """Everything ready to serve: the store is the API's, the model is loaded, the engine runs.
+
+    Raises `WrongSetting`, `StoreUnavailable` and whatever loading a model may raise; waits for a Redis that is away.
+    """
+    redis = open_sync(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
+    store = open_store(settings)
+    _bind(redis, store)
+    stations: list[Station] = []
+
+    def on_fatal(_: Exception) -> None:
+        for station in stations:
+            station.restart(_FATAL_GRACE_S, EXIT_STATUS)
+
+    # Watching over a step costs a new thread each time: nothing beside a real step, much beside a fake one.
+    hang_s = None if settings.kolors_model == FAKE else settings.hang_s
+    engine: Engine[Any, Any] = Engine(open_runner(settings), hang_s=hang_s, on_fatal=on_fatal)
+    engine.start()
+    context = Context(
+        settings=settings,
+        worker=f"{settings.worker_name}@{settings.host}-{secrets.token_hex(4)}",
+        redis=redis,
+        store=store,
+        allow=Allow.parse(settings.egress_allow),
+        engine=engine,
+        downloads=ThreadPoolExecutor(settings.concurrency, thread_name_prefix="download"),
+        encoders=ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode"),
+    )
+    stations.append(Station(context, end=_end))
+    return stations[0]
+
+
+def open_runner(settings: WorkerSettings) -> Any:
+    """The model behind the engine's `Runner` protocol. Torch is imported for real models only."""
+    if settings.kolors_model == FAKE:
+        from worker.engine.fake import FakeRunner
+
+        step_s = settings.fake_step_s
+        return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner()
+    from worker.model import checkpoint
+
+    return checkpoint.open_runner(settings)
+
+
+def _bind(redis: SyncRedis, store: Store) -> None:
+    """Stops a worker whose files the API could not serve."""
+    while True:
+        try:
+            bound = execute.run_sync(redis, commands.bind_store(store.id))
+        except ServiceUnavailable:
+            _log.warning("waiting for Redis")
+            time.sleep(1)
+        else:
+            break
+    if bound != store.id:
+        raise WrongSetting(
+            "STORAGE_URL", f"this file store is {store.id}, but the other processes of this Redis use {bound}"
+        )
+
+
+def _configure_logs() -> None:
+    """Without Celery's two lines per doorbell, which say nothing about a request."""
+    logs.configure("worker")
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _refuse(error: WrongSetting) -> int:
+    print(error.message, file=sys.stderr)  # noqa: T201 - logging may not be there yet
+    return _WRONG_SETTING
+
+
+def _end(status: int) -> None:
+    logging.shutdown()
+    os._exit(status)
+
+
+worker = Worker()
+app = worker.broker.app
+
+if __name__ == "__main__":
+    sys.exit(worker.run())
