@@ -3,6 +3,8 @@
 import sys
 from typing import TextIO
 
+from deploy.local.loglines import readable
+
 
 class Terminal:
     """Puts chunks of output together into whole lines and remembers the last one of each program."""
@@ -17,7 +19,8 @@ class Terminal:
         """Output of the program `name`, cut anywhere."""
         *lines, self._rest[name] = (self._rest.get(name, b"") + chunk).split(b"\n")
         for line in lines:
-            self.say(name, line.decode("utf-8", "replace").rstrip("\r"))
+            for readable_line in readable(line.decode("utf-8", "replace").rstrip("\r")).split("\n"):
+                self.say(name, readable_line)
 
     def end(self, name: str) -> None:
         """The program has ended: what it wrote last may lack its newline."""

@@ -1,8 +1,14 @@
 """Lines of several programs on one terminal."""
 
 import io
+import logging
+import sys
 
+import pytest
+
+from deploy.local.loglines import readable
 from deploy.local.terminal import Terminal
+from shared.logs import JsonLines
 
 
 def terminal() -> tuple[Terminal, io.StringIO]:
@@ -49,3 +55,32 @@ def test_a_terminal_that_is_gone_does_no_harm():
     screen = Terminal(3, Gone())
     screen.feed("api", b"one\ntwo\n")
     assert screen.last("api") == "two"
+
+
+def logged(message: str, level: int = logging.INFO, *, failed: bool = False, **fields: object) -> str:
+    """A line as our processes write it."""
+    try:
+        raise ValueError("no such thing")
+    except ValueError:
+        error = sys.exc_info() if failed else None
+    record = logging.LogRecord("worker", level, "file.py", 1, message, None, error)
+    vars(record).update(fields)
+    return JsonLines("worker").format(record)
+
+
+def test_json_lines_are_shown_as_people_read_them():
+    line = readable(logged("took a request", request="abc", step=3))
+    assert line[8:] == " took a request  request=abc  step=3"
+    assert line[2] == line[5] == ":"
+
+
+def test_levels_other_than_the_usual_one_are_named_and_traces_follow():
+    shown = readable(logged("failed", logging.ERROR, failed=True)).split("\n")
+    assert shown[0][9:] == "ERROR failed"
+    assert shown[1].startswith("Traceback")
+    assert shown[-1] == "ValueError: no such thing"
+
+
+@pytest.mark.parametrize("line", ["plain", "{not json", "{}", '{"time": 1, "level": "INFO", "message": "x"}', "[1]"])
+def test_other_lines_stay_as_they_are(line: str):
+    assert readable(line) == line
