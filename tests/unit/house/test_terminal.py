@@ -2,7 +2,6 @@
 
 import io
 import logging
-import sys
 
 import pytest
 
@@ -59,11 +58,9 @@ def test_a_terminal_that_is_gone_does_no_harm():
 
 def logged(message: str, level: int = logging.INFO, *, failed: bool = False, **fields: object) -> str:
     """A line as our processes write it."""
-    try:
-        raise ValueError("no such thing")
-    except ValueError:
-        error = sys.exc_info() if failed else None
-    record = logging.LogRecord("worker", level, "file.py", 1, message, None, error)
+    error = ValueError("no such thing")
+    cause = (ValueError, error, None) if failed else None
+    record = logging.LogRecord("worker", level, "file.py", 1, message, None, cause)
     vars(record).update(fields)
     return JsonLines("worker").format(record)
 
@@ -77,8 +74,7 @@ def test_json_lines_are_shown_as_people_read_them():
 def test_levels_other_than_the_usual_one_are_named_and_traces_follow():
     shown = readable(logged("failed", logging.ERROR, failed=True)).split("\n")
     assert shown[0][9:] == "ERROR failed"
-    assert shown[1].startswith("Traceback")
-    assert shown[-1] == "ValueError: no such thing"
+    assert shown[1:] == ["ValueError: no such thing"]
 
 
 @pytest.mark.parametrize("line", ["plain", "{not json", "{}", '{"time": 1, "level": "INFO", "message": "x"}', "[1]"])
