@@ -1,0 +1,141 @@
+"""Files that clients bring: the steps that fal's upload protocols are made of.
+
+Owns where an upload goes, how long it is kept and who may send its parts. Knows no path of any protocol: the routes
+say what each step is called.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from api.context import Context
+from api.grants import Grant, Grants, Purpose, is_grant
+from api.spool import spooled
+from shared.errors import BadCredentials, BadRequest, TooLarge
+from shared.files import keys
+from shared.files.base import Part, PartsMismatch, Stat
+from shared.files.disposition import content_type
+from shared.queue import commands
+from shared.wire.headers import LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime_s
+
+_FILE_S = 3600
+_PARTS_S = 24 * 3600
+_MOST_PARTS = 10_000
+_PART_BYTES = 64 * 1024 * 1024
+_SMALLEST_PART_BYTES = 5 * 1024 * 1024
+"""S3's own lower bound for every part but the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The steps, for one call. `tenant` is who brings the file."""
+
+    context: Context
+    grants: Grants
+
+    def tenant(self, request: Request) -> str:
+        """Who calls: by the token of a session, or by a key. Raises `BadCredentials`."""
+        token = request.headers.get("authorization", "").partition(" ")[2].strip()
+        if is_grant(token):
+            return self.grants.read(token, Purpose.SESSION).tenant
+        return self.context.tenant(request)
+
+    def place(self, request: Request, tenant: str, name: object, said_type: object) -> Grant:
+        """A new place for one file, for an hour."""
+        if not isinstance(name, str | None) or not isinstance(said_type, str | None):
+            raise BadRequest("file_name and content_type must be strings")
+        return Grant(
+            purpose=Purpose.FILE,
+            tenant=tenant,
+            until_s=int(time.time()) + _FILE_S,
+            key=keys.upload(name),
+            content_type=content_type(said_type),
+            lifetime_s=_lifetime_s(request),
+        )
+
+    async def begin(self, place: Grant) -> Grant:
+        """The same place, for a file in parts, for a day; the file's own time begins an hour from now."""
+        upload = await run_in_threadpool(
+            self.context.store.begin_multipart,
+            place.key,
+            content_type=place.content_type,
+            expires_at=self._expires_at(place, later_s=_FILE_S),
+        )
+        until_s = int(time.time()) + _PARTS_S
+        return replace(place, purpose=Purpose.PARTS, upload=upload, until_s=until_s)
+
+    async def receive(self, request: Request, place: Grant) -> Stat:
+        """The whole file. Raises `TooLarge`, `StoreUnavailable`, `ServiceUnavailable`."""
+        expires_at = self._expires_at(place)
+        async with spooled(request, self.context.settings.max_upload_bytes, self._folder) as body:
+            await self._expect(place.key, expires_at)
+            return await run_in_threadpool(
+                self.context.store.put, place.key, body, content_type=place.content_type, expires_at=expires_at
+            )
+
+    async def receive_part(self, request: Request, place: Grant, number: int) -> Part:
+        """One part; it may be sent again. Raises `BadRequest` for a number that no upload needs."""
+        most_bytes = self.context.settings.max_upload_bytes
+        if not 1 <= number <= min(_MOST_PARTS, most_bytes // _SMALLEST_PART_BYTES + 1):
+            raise BadRequest(f"There is no part {number}")
+        async with spooled(request, min(_PART_BYTES, most_bytes), self._folder) as body:
+            return await run_in_threadpool(self.context.store.put_part, place.key, place.upload, number, body)
+
+    async def complete(self, place: Grant, body: object) -> Stat:
+        """Joins the parts that the body names. Raises `BadRequest` where they are not those that came, `TooLarge`."""
+        store = self.context.store
+        await self._expect(place.key, self._expires_at(place, later_s=_FILE_S))
+        try:
+            stat = await run_in_threadpool(store.complete_multipart, place.key, place.upload, _parts(body))
+        except PartsMismatch as error:
+            raise BadRequest(error.message) from error
+        if stat.size_bytes > self.context.settings.max_upload_bytes:
+            await run_in_threadpool(store.delete, place.key)
+            raise TooLarge
+        return stat
+
+    def of_path(self, text: str, tenant: str, key: str) -> Grant:
+        """The upload in parts that a path names. Raises `BadCredentials` unless it is this caller's, for this key."""
+        grant = self.grants.read(text, Purpose.PARTS)
+        if grant.tenant != tenant or grant.key != key:
+            raise BadCredentials
+        return grant
+
+    @property
+    def _folder(self) -> Path:
+        return self.context.settings.data_dir / "spool"
+
+    def _expires_at(self, place: Grant, later_s: int = 0) -> datetime:
+        lifetime_s = place.lifetime_s or self.context.settings.retention_s
+        return datetime.now(UTC) + timedelta(seconds=lifetime_s + later_s)
+
+    async def _expect(self, key: str, expires_at: datetime) -> None:
+        """Before the file is there, so that none is ever left behind."""
+        await self.context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
+
+
+def _lifetime_s(request: Request) -> int | None:
+    for name in (UPLOAD_LIFECYCLE, LIFECYCLE_PREFERENCE):
+        if name in request.headers:
+            return lifetime_s(name, request.headers[name])
+    return None
+
+
+def _parts(body: object) -> list[Part]:
+    named = cast("dict[str, object]", body).get("parts") if isinstance(body, dict) else None
+    if not isinstance(named, list):
+        raise BadRequest("The body must be a JSON object with a list of parts")
+    return [_part(item) for item in cast("list[object]", named)]
+
+
+def _part(item: object) -> Part:
+    fields = cast("dict[str, object]", item) if isinstance(item, dict) else {}
+    number, etag = fields.get("partNumber"), fields.get("etag")
+    if isinstance(number, bool) or not isinstance(number, int) or not isinstance(etag, str):
+        raise BadRequest("A part is an object with partNumber and etag")
+    return Part(number, etag.removeprefix("W/").strip('"'))
