@@ -69,6 +69,8 @@ class ApiSettings(Settings):
 
     max_body_bytes: int = Field(default=70 * 1024 * 1024, ge=1024)
     """Of one JSON call. A data: URI of `MAX_DOWNLOAD_BYTES` still fits in."""
+    max_upload_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
+    """Of one uploaded file."""
     reject_invalid_at_submit: bool = False
     """Answer a body that breaks the schema with 422 at once; fal accepts it and fails the request."""
     sync_timeout_s: float = Field(default=600, gt=0)
