@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from shared import logs
 from shared.egress import Allow
-from shared.errors import ServiceUnavailable, WrongSetting
-from shared.files.base import Store
+from shared.errors import WrongSetting
 from shared.files.open import open_store
-from shared.queue import commands, execute
-from shared.queue.connect import SyncRedis, open_sync
+from shared.queue.connect import open_sync
 from shared.settings import load
+from worker.binding import bind
 from worker.broker import Broker
 from worker.context import Context
 from worker.engine.engine import Engine
+from worker.pidfile import pid_file
 from worker.settings import WorkerSettings
 from worker.station import Station
 from worker.watchdog import EXIT_STATUS
@@ -55,16 +55,13 @@ class Worker:
         except WrongSetting as error:
             return _refuse(error)
         _configure_logs()
-        pid_file = settings.data_dir / "run" / f"{settings.worker_name}.pid"
-        pid_file.parent.mkdir(parents=True, exist_ok=True)
-        pid_file.write_text(f"{os.getpid()}\n")
-        try:
-            return self.broker.run(name=settings.worker_name, concurrency=settings.concurrency)
-        finally:
-            if self._station is not None:
-                self._station.drain(settings.grace_s)
-                self._station.close()
-            pid_file.unlink(missing_ok=True)
+        with pid_file(settings.data_dir, settings.worker_name):
+            try:
+                return self.broker.run(name=settings.worker_name, concurrency=settings.concurrency)
+            finally:
+                if self._station is not None:
+                    self._station.drain(settings.grace_s)
+                    self._station.close()
 
     def _start(self) -> None:
         try:
@@ -101,7 +98,7 @@ def compose(settings: WorkerSettings) -> Station:
     """
     redis = open_sync(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     store = open_store(settings)
-    _bind(redis, store)
+    bind(redis, store)
     stations: list[Station] = []
 
     def on_fatal(_: Exception) -> None:
@@ -136,22 +133,6 @@ def open_runner(settings: WorkerSettings) -> Any:
     from worker.model import checkpoint
 
     return checkpoint.open_runner(settings)
-
-
-def _bind(redis: SyncRedis, store: Store) -> None:
-    """Stops a worker whose files the API could not serve."""
-    while True:
-        try:
-            bound = execute.run_sync(redis, commands.bind_store(store.id))
-        except ServiceUnavailable:
-            _log.warning("waiting for Redis")
-            time.sleep(1)
-        else:
-            break
-    if bound != store.id:
-        raise WrongSetting(
-            "STORAGE_URL", f"this file store is {store.id}, but the other processes of this Redis use {bound}"
-        )
 
 
 def _configure_logs() -> None:

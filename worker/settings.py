@@ -4,16 +4,18 @@ Environment variables only. Knows no other module of the worker.
 """
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from shared.settings import Settings
 
 
-def _beside_the_data(validated: dict[str, Any]) -> Path:
-    return Path(validated["data_dir"]) / "models"
+def _beside_the_data(name: str) -> Callable[[dict[str, Any]], Path]:
+    return lambda validated: Path(validated["data_dir"]) / name
 
 
 class WorkerSettings(Settings):
@@ -22,7 +24,7 @@ class WorkerSettings(Settings):
     kolors_model: str = "tiny"
     """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
     kolors_revision: str | None = None
-    model_cache: Path = Field(default_factory=_beside_the_data)
+    model_cache: Path = Field(default_factory=_beside_the_data("models"))
     """Where checkpoints are kept; unset means `{data_dir}/models`."""
     fake_step_s: float = Field(default=0.0, ge=0)
     """With `fake`: how long a step takes."""
@@ -81,7 +83,14 @@ class CourierSettings(Settings):
     courier_concurrency: int = Field(default=16, ge=1, le=512)
     """Webhooks under way at once."""
     webhook_timeout_s: float = Field(default=15.0, gt=0)
-    webhook_retry_s: tuple[float, ...] = (5, 30, 90, 240, 480, 900, 1300, 1800, 2355)
-    """Seconds before each retry, jittered by a fifth: ten attempts over two hours."""
+    webhook_retry_s: Annotated[tuple[float, ...], NoDecode] = (5, 30, 90, 240, 480, 900, 1300, 1800, 2355)
+    """Seconds before each retry, comma separated, jittered by a fifth: ten attempts over two hours."""
+    webhook_keys_dir: Path = Field(default_factory=_beside_the_data("keys"))
+    """The API publishes the public halves of what lies here: both must see the same directory."""
     sweep_s: float = Field(default=10.0, gt=0)
     """Between two looks at the files whose time has come."""
+
+    @field_validator("webhook_retry_s", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -174,6 +174,11 @@ def settle(id: str, attempt: int, *, retry_in_ms: int | None, delivered: bool) -
     return Command(scripts.load("settle"), (keys.request(id),), args, decode.nothing)
 
 
+def postpone(id: str, attempt: int, *, by_ms: int) -> Command[None]:
+    """A delivery that was taken but not tried is due again later, and did not count."""
+    return Command(scripts.load("postpone"), (keys.request(id),), (id, attempt, by_ms), decode.nothing)
+
+
 def fleet() -> Command[Fleet]:
     return Command(scripts.load("fleet"), (), (), decode.fleet)
 

@@ -1,0 +1,162 @@
+"""Tells the world how requests ended: takes the webhooks that are due, signs them, posts them, plans the next try.
+
+The queue keeps what is due and how often it was tried, so nothing is lost with this process. Knows no engine.
+A target that fails or dawdles gets a quarter of the threads only, so that it cannot hold up the others.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from shared import egress
+from shared.errors import ServiceUnavailable
+from shared.files.base import FileMissing, Store, StoreUnavailable
+from shared.queue import commands, execute
+from shared.queue.connect import SyncRedis
+from shared.queue.records import Delivery
+from shared.queue.states import State
+from shared.wire import webhook
+
+_log = logging.getLogger(__name__)
+_SLOW_S: Final = 2.0
+_SPARE_S: Final = 15.0
+_POSTPONED_MS: Final = (1_000, 3_000)
+_JITTER: Final = 0.2
+_MOST_TARGETS: Final = 10_000
+_ANONYMOUS: Final = "anonymous"
+"""Receivers refuse an empty user id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How webhooks are delivered. `retry_s[n - 1]` is the pause after attempt n; none left means giving up."""
+
+    timeout_s: float
+    retry_s: Sequence[float]
+    threads: int
+    allow: egress.Allow
+
+    def pause_ms(self, attempt: int) -> int | None:
+        if attempt > len(self.retry_s):
+            return None
+        return round(self.retry_s[attempt - 1] * 1000 * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+
+class Webhooks:
+    """`round` starts what is due and returns; `done` is called after each delivery, to look for the next at once."""
+
+    def __init__(self, redis: SyncRedis, store: Store, keys: webhook.SigningKeys, terms: Terms) -> None:
+        self._redis = redis
+        self._store = store
+        self._keys = keys
+        self._terms = terms
+        self._pool = ThreadPoolExecutor(terms.threads, thread_name_prefix="webhook")
+        self._lock = threading.Lock()
+        self._under_way: Counter[str] = Counter()
+        self._slow: dict[str, None] = {}
+        self.done: Callable[[], object] = lambda: None
+
+    def round(self) -> None:
+        """Raises `ServiceUnavailable`."""
+        free = self._terms.threads - self._under_way.total()
+        if free <= 0:
+            return
+        lease_ms = round((self._terms.timeout_s + _SPARE_S) * 1000)
+        for delivery in execute.run_sync(self._redis, commands.deliver(limit=free, lease_ms=lease_ms)):
+            target = _target(delivery.url)
+            if self._begin(target):
+                self._pool.submit(self._carry, delivery, target)
+            else:
+                by_ms = random.randint(*_POSTPONED_MS)
+                execute.run_sync(self._redis, commands.postpone(delivery.id, delivery.attempt, by_ms=by_ms))
+
+    def close(self) -> None:
+        """Ends when what is under way has ended; the rest is still in the queue."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begin(self, target: str) -> bool:
+        with self._lock:
+            share = max(1, self._terms.threads // 4) if target in self._slow else self._terms.threads
+            if self._under_way[target] >= share:
+                return False
+            self._under_way[target] += 1
+            return True
+
+    def _carry(self, delivery: Delivery, target: str) -> None:
+        began_s = time.monotonic()
+        delivered = False
+        try:
+            delivered = self._deliver(delivery)
+        except Exception:  # noqa: BLE001 - an edge: one webhook must not take the courier with it
+            _log.exception("webhook failed", extra={"request": delivery.id})
+        finally:
+            self._end(target, prompt=delivered and time.monotonic() - began_s < _SLOW_S)
+        try:
+            self._settle(delivery, delivered=delivered)
+        except ServiceUnavailable:
+            _log.warning("webhook not settled: it will be sent again", extra={"request": delivery.id})
+        self.done()
+
+    def _end(self, target: str, *, prompt: bool) -> None:
+        with self._lock:
+            self._under_way[target] -= 1
+            if not self._under_way[target]:
+                del self._under_way[target]
+            if prompt:
+                self._slow.pop(target, None)
+            else:
+                if len(self._slow) >= _MOST_TARGETS:
+                    self._slow.clear()
+                self._slow[target] = None
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        """One POST, signed anew; anything but a 2xx is a failure, a redirect too."""
+        try:
+            body = self._payload(delivery)
+            headers = webhook.signed_headers(
+                self._keys,
+                request_id=delivery.id,
+                user_id=delivery.tenant or _ANONYMOUS,
+                timestamp_s=int(time.time()),
+                body=body,
+            )
+            status = egress.post(delivery.url, body, headers, timeout_s=self._terms.timeout_s, allow=self._terms.allow)
+        except (egress.Blocked, egress.FetchFailed, StoreUnavailable) as error:
+            _log.info("webhook: %s", error, extra=_fields(delivery))
+            return False
+        _log.info("webhook answered %d", status, extra=_fields(delivery))
+        return 200 <= status < 300
+
+    def _payload(self, delivery: Delivery) -> bytes:
+        """The same bytes at every attempt."""
+        body = delivery.body
+        if delivery.body_key is not None:
+            try:
+                body = b"".join(self._store.read(delivery.body_key)).decode()
+            except FileMissing:
+                body = ""
+        succeeded = delivery.state is State.SUCCEEDED
+        return webhook.payload(delivery.id, succeeded=succeeded, status=delivery.status, body=body)
+
+    def _settle(self, delivery: Delivery, *, delivered: bool) -> None:
+        retry_in_ms = None if delivered else self._terms.pause_ms(delivery.attempt)
+        if not delivered and retry_in_ms is None:
+            _log.warning("webhook given up", extra=_fields(delivery))
+        command = commands.settle(delivery.id, delivery.attempt, retry_in_ms=retry_in_ms, delivered=delivered)
+        execute.run_sync(self._redis, command)
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _fields(delivery: Delivery) -> dict[str, object]:
+    return {"request": delivery.id, "attempt": delivery.attempt, "target": _target(delivery.url)}
