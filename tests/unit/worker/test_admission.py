@@ -1,0 +1,197 @@
+"""Pixels are handed out once, a freed slot is claimed for at once, and slow pictures keep nobody waiting."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import pytest
+
+from shared.queue.records import Attempt, Held
+from worker import admission
+from worker.admission import UNLIMITED_PX, Admission, Grant
+
+MEGAPIXEL = 1024 * 1024
+DEADLINE_S = 10
+
+
+def attempt(cost_px: int) -> Attempt:
+    return Attempt(Held("id", 1, "claim"), "tenant", "{}", None, "http://x", cost_px, 0, None, None)
+
+
+class Queue:
+    """As claim.lua: the head, if it fits, never one behind it."""
+
+    def __init__(self, *costs_px: int) -> None:
+        self.waiting = deque(costs_px)
+        self.budgets: list[int] = []
+
+    def claim(self, budget_px: int) -> Attempt | None:
+        self.budgets.append(budget_px)
+        if self.waiting and self.waiting[0] <= budget_px:
+            return attempt(self.waiting.popleft())
+        return None
+
+
+def desk(*, capacity_px: int = 4 * MEGAPIXEL, read_ahead_px: int = 0, seats: int = 8) -> Admission:
+    return Admission(lambda: capacity_px, read_ahead_px=read_ahead_px, seats=seats)
+
+
+def taken(admission: Admission, queue: Queue) -> Grant:
+    grant = admission.take(queue.claim)
+    assert grant is not None
+    return grant
+
+
+class Taker(threading.Thread):
+    """A thread in its seat that asks for an attempt."""
+
+    def __init__(self, admission: Admission, queue: Queue, finished: "SimpleQueue[Taker] | None" = None) -> None:
+        super().__init__(daemon=True)
+        self.finished: SimpleQueue[Taker] = finished or SimpleQueue()
+        self._admission = admission
+        self._queue = queue
+        self.seated = threading.Event()
+        self.grant: Grant | None = None
+        self.start()
+        assert self.seated.wait(DEADLINE_S)
+
+    def run(self) -> None:
+        with self._admission.seat():
+            self.seated.set()
+            self.grant = self._admission.take(self._queue.claim)
+        self.finished.put(self)
+
+    def ended(self) -> bool:
+        self.join(DEADLINE_S)
+        return not self.is_alive()
+
+
+def test_what_was_granted_is_not_granted_again() -> None:
+    admission, queue = desk(seats=1), Queue(3 * MEGAPIXEL, 2 * MEGAPIXEL)
+    taken(admission, queue)
+    with admission.seat():
+        assert admission.take(queue.claim) is None
+    assert queue.budgets == [UNLIMITED_PX, MEGAPIXEL]
+    assert admission.free_px() == MEGAPIXEL
+
+
+def test_what_is_larger_than_everything_comes_when_nothing_else_is_here() -> None:
+    admission, queue = desk(), Queue(40 * MEGAPIXEL, 1)
+    grant = taken(admission, queue)
+    assert admission.free_px() == 0
+    grant.denoised()
+    assert taken(admission, queue).px == 1
+
+
+def test_reads_ahead_of_what_the_engine_can_run() -> None:
+    admission, queue = desk(capacity_px=MEGAPIXEL, read_ahead_px=MEGAPIXEL), Queue(MEGAPIXEL, MEGAPIXEL)
+    taken(admission, queue)
+    taken(admission, queue)
+    assert queue.budgets == [UNLIMITED_PX, MEGAPIXEL]
+
+
+def test_the_true_size_counts_once_the_picture_is_here() -> None:
+    admission, queue = desk(), Queue(4 * MEGAPIXEL, 4 * MEGAPIXEL - 64 * 64)
+    grant = taken(admission, queue)
+    grant.arrived(64 * 64)
+    taken(admission, queue)
+    assert admission.free_px() == 0
+
+
+def test_denoised_twice_frees_once() -> None:
+    admission, queue = desk(), Queue(MEGAPIXEL, MEGAPIXEL)
+    first, _ = taken(admission, queue), taken(admission, queue)
+    first.denoised()
+    first.denoised()
+    assert admission.free_px() == 3 * MEGAPIXEL
+
+
+@pytest.fixture
+def waiting() -> Iterator[tuple[Admission, Queue, Grant, Taker]]:
+    """One request fills everything, the next does not fit, and a thread waits for it."""
+    admission, queue = desk(), Queue(4 * MEGAPIXEL, MEGAPIXEL, 4 * MEGAPIXEL)
+    grant = taken(admission, queue)
+    grant.arrived(4 * MEGAPIXEL)
+    taker = Taker(admission, queue)
+    yield admission, queue, grant, taker
+    admission.close()
+    assert taker.ended()
+
+
+Waiting = tuple[Admission, Queue, Grant, Taker]
+
+
+def test_a_freed_slot_is_claimed_for_by_whoever_waits(waiting: Waiting) -> None:
+    _, _, grant, taker = waiting
+    grant.denoised()
+    assert taker.ended()
+    assert taker.grant is not None
+    assert taker.grant.px == MEGAPIXEL
+
+
+def test_only_one_thread_waits(waiting: Waiting) -> None:
+    """Another would be one less to hear the doorbell."""
+    admission, queue, grant, first = waiting
+    second = Taker(admission, queue, first.finished)
+    not_needed = first.finished.get(timeout=DEADLINE_S)
+    assert not_needed.grant is None
+    grant.denoised()
+    waited = first if not_needed is second else second
+    assert waited.ended()
+    assert waited.grant is not None
+
+
+def test_nobody_waits_where_no_other_thread_would_be_left(waiting: Waiting) -> None:
+    del waiting
+    admission, queue = desk(seats=1), Queue(4 * MEGAPIXEL, MEGAPIXEL)
+    taken(admission, queue).arrived(4 * MEGAPIXEL)
+    taker = Taker(admission, queue)
+    assert taker.ended()
+    assert taker.grant is None
+
+
+def test_nobody_waits_when_nothing_is_here_and_nothing_is_queued() -> None:
+    with (admission := desk()).seat():
+        assert admission.take(Queue().claim) is None
+
+
+def test_closing_ends_the_wait(waiting: Waiting) -> None:
+    admission, queue, grant, taker = waiting
+    admission.close()
+    assert taker.ended()
+    assert taker.grant is None
+    grant.denoised()
+    assert admission.take(queue.claim) is None
+    assert admission.empty(DEADLINE_S)
+
+
+def test_an_error_of_the_claim_leaves_the_turn_to_others() -> None:
+    admission, queue = desk(), Queue(MEGAPIXEL)
+
+    def away(_budget_px: int) -> Attempt | None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        admission.take(away)
+    assert taken(admission, queue)
+
+
+def test_slow_pictures_do_not_keep_pixels_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_SLOW_S", -1.0)
+    here, queue = desk(seats=4), Queue(*[2 * MEGAPIXEL] * 4)
+    slow = [taken(here, queue), taken(here, queue)]
+    assert here.free_px() == 4 * MEGAPIXEL
+    slow.append(taken(here, queue))
+    assert here.free_px() == 2 * MEGAPIXEL, "at most half of the seats are overlooked"
+    slow[0].arrived(2 * MEGAPIXEL)
+    assert here.free_px() == 2 * MEGAPIXEL, "it counts again once it is in the engine"
+
+
+def test_the_cap_may_shrink_under_what_is_running() -> None:
+    caps = iter([4 * MEGAPIXEL, MEGAPIXEL, MEGAPIXEL])
+    admission = Admission(lambda: next(caps), read_ahead_px=0, seats=8)
+    queue = Queue(2 * MEGAPIXEL)
+    taken(admission, queue)
+    assert admission.free_px() == 2 * MEGAPIXEL
+    assert admission.free_px() == 0
