@@ -15,15 +15,19 @@ from api import errors
 from api.auth import Keyring
 from api.context import Context
 from api.edge import Edge
+from api.grants import Grants
 from api.hub import Hub
 from api.origins import Origins, not_found
 from api.routes import queue, run
+from api.routes.files import Files
 from api.routes.ops import Ops
+from api.routes.storage import Storage
 from api.settings import ApiSettings
 from shared.errors import Error, UnknownPath
 from shared.files.open import open_store
 from shared.metrics import HttpMetrics
 from shared.queue.connect import open_async
+from shared.queue.pipe import Pipe
 from shared.queue.pokes import Pokes
 from shared.wire.webhook import load_or_create_keys
 
@@ -35,13 +39,20 @@ def create_app(settings: ApiSettings) -> FastAPI:
     """
     context = _open(settings)
     registry = _registry()
+    grants = Grants.of_folder(settings.keys_dir)
+    grants = Grants.of_folder(settings.keys_dir)
     app = FastAPI(
         routes=[
             *queue.routes(),
             *run.routes(),
+            *Storage(grants).routes(),
+            *Files(grants).routes(),
+            *Files(grants).routes(),
+            *Storage(grants).routes(),
             *Ops(context, registry).routes(),
         ],
         openapi_url=None,  # `api.openapi` writes fal's own form of the document
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `api.edge` measures; asking each time is dear
         lifespan=_lifespan,
         redirect_slashes=False,
         middleware=[Middleware(Edge, metrics=HttpMetrics(registry)), Middleware(Origins, settings=settings)],
@@ -55,7 +66,7 @@ def _open(settings: ApiSettings) -> Context:
     redis = open_async(settings.redis_url)
     return Context(
         settings=settings,
-        redis=redis,
+        redis=Pipe(redis),
         store=open_store(settings),
         hub=Hub(Pokes(redis)),
         keyring=Keyring(settings.api_keys),

@@ -2,23 +2,20 @@
 
 from starlette.requests import Request
 
-from shared.errors import BadRequest, TooLarge
+from shared.errors import TooLarge
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """All bytes. Raises `TooLarge` as soon as that is known, mostly from Content-Length, and `starlette`'s
     `ClientDisconnect` where the caller went away in the middle."""
     length = request.headers.get("content-length")
-    if length is not None:
-        if not length.isdecimal():
-            raise BadRequest("Content-Length is no number")
-        if int(length) > max_bytes:
-            raise _too_large(max_bytes)
+    if length is not None and length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
     chunks: list[bytes] = []
-    read = 0
+    left = max_bytes
     async for chunk in request.stream():
-        read += len(chunk)
-        if read > max_bytes:
+        left -= len(chunk)
+        if left < 0:
             raise _too_large(max_bytes)
         chunks.append(chunk)
     return b"".join(chunks)

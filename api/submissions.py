@@ -5,6 +5,7 @@ The same for the queue's origin and for a synchronous run; they differ in what t
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from shared.queue.records import Outcome, Receipt, Submission
 from shared.queue.states import Lane, State
 from shared.wire import errors as wire
 from shared.wire import headers as names
-from shared.wire.image import Input, NotAnObject, draw_seed, most_px, read_input
+from shared.wire.image import Input, NotAnObject, most_px, read_input
 from shared.wire.queue import new_request_id
 
 _LONGEST_WEBHOOK = 2048
@@ -35,20 +36,21 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     """
     order = _order(context, request)
     body = await read_body(request, context.settings.max_body_bytes)
-    order = replace(order, body_sha256=hashlib.sha256(body).hexdigest())
+    sha256 = hashlib.sha256(body).hexdigest()
     try:
-        return await _enqueue(context, order, read_input(body))
+        return await _enqueue(context, order, read_input(body), sha256)
     except NotAnObject:
         raise
     except InvalidInput as error:
         if invalid_is_refused:
             raise
-        return await _run(context, replace(order, rejection=_rejection(error)))
+        return await _run(context, replace(order, rejection=_rejection(error), body_sha256=sha256))
 
 
 def _order(context: Context, request: Request) -> Submission:
     """Everything about a submission but its body: who, for how long, in which lane, and whom to tell."""
-    headers, query = request.headers, request.query_params
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
     return Submission(
         id=new_request_id(),
         tenant=context.tenant(request),
@@ -68,13 +70,13 @@ def _order(context: Context, request: Request) -> Submission:
     )
 
 
-async def _enqueue(context: Context, order: Submission, given: Input) -> Receipt:
+async def _enqueue(context: Context, order: Submission, given: Input, sha256: str) -> Receipt:
     cost_px = most_px(given, context.settings.max_pixels) * given.num_images
     picture = await pictures.place(context, given.image_url, order.id)
-    seed = draw_seed() if given.seed is None else given.seed
     submission = replace(
         order,
-        input=given.model_copy(update={"image_url": picture.url, "seed": seed}).model_dump_json(),
+        body_sha256=sha256,
+        input=given.to_queue(image_url=picture.url),
         cost_px=cost_px,
         steps=given.num_inference_steps,
         image_key=picture.key,

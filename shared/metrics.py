@@ -24,7 +24,7 @@ def text(registry: CollectorRegistry) -> bytes:
 
 
 class HttpMetrics:
-    """Durations of HTTP answers by method, route and status. Unknown paths count as one route."""
+    """Durations of HTTP answers by method, handler and status. Unknown paths count as one handler."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -38,8 +38,8 @@ class HttpMetrics:
 
     def observe(self, scope: Mapping[str, object], status: int, seconds: float) -> None:
         method = cast("str", scope["method"])
-        route = getattr(scope.get("route"), "path", None) or "other"
-        key = (method if method in _METHODS else "other", cast("str", route), status)
+        route = cast("str", getattr(scope.get("endpoint"), "__name__", "other"))
+        key = (method if method in _METHODS else "other", route, status)
         child = self._children.get(key)
         if child is None:
             child = self._children[key] = self._seconds.labels(*key)

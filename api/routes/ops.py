@@ -4,6 +4,7 @@ None of it needs a key; none of it tells anything about a request.
 """
 
 import json
+import time
 from dataclasses import asdict
 from importlib.resources import files
 
@@ -46,7 +47,8 @@ class FleetGauges:
     def _show(self, fleet: Fleet) -> None:
         self._queued.set(fleet.queued)
         self._running.set(fleet.running)
-        self._oldest.set((fleet.oldest_queued_ms or 0) / 1000)
+        since_ms = fleet.oldest_queued_ms
+        self._oldest.set(0 if since_ms is None else max(0.0, time.time() - since_ms / 1000))
         self._free.set(sum(worker.free_px for worker in fleet.workers))
         states = ["draining" if worker.draining else "ready" if worker.ready else "loading" for worker in fleet.workers]
         for state in ("ready", "loading", "draining"):

@@ -51,6 +51,11 @@ def body(problems: Iterable[Problem]) -> str:
     return json.dumps({"detail": [_item(problem) for problem in problems]}, allow_nan=False)
 
 
+def summary(problems: Iterable[Problem]) -> str:
+    """The problems as one line, for the `error` of a status."""
+    return "; ".join(f"{'.'.join(map(str, problem.location[1:]))}: {problem.message}" for problem in problems)
+
+
 def fault_body(fault: Fault) -> str:
     """The JSON text `{"detail": …, "error_type": …}`."""
     return text_body(fault.message, fault.error_type)

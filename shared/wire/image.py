@@ -4,6 +4,7 @@ Descriptions and examples here are the OpenAPI document's. Unknown fields are ig
 fal reads them ("50" is a number), bounds are not.
 """
 
+import json
 import random
 from math import isqrt
 from typing import Annotated, Literal, get_args
@@ -126,6 +127,11 @@ class Input(BaseModel):
         default=False, description="Return the pictures inside the response as data URIs instead of links."
     )
     enable_safety_checker: bool = Field(default=True, description="Black out pictures that the checker flags.")
+
+    def to_queue(self, *, image_url: str) -> str:
+        """The JSON that the worker reads: with a seed, drawn if none was given, and with this address instead."""
+        seed = draw_seed() if self.seed is None else self.seed
+        return json.dumps({**self.model_dump(), "image_url": image_url, "seed": seed}, ensure_ascii=False)
 
 
 class Image(BaseModel):
