@@ -1,0 +1,32 @@
+"""The API on a real port, in a thread of the test's process."""
+
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from api.app import create_app
+from api.settings import ApiSettings
+
+_START_S = 20
+
+
+@contextmanager
+def live(settings: ApiSettings) -> Generator[str]:
+    """Yields its address, without a trailing slash, while it accepts calls."""
+    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="api")
+    thread.start()
+    try:
+        deadline = time.monotonic() + _START_S
+        while not server.started:
+            assert thread.is_alive(), "the API did not start"
+            assert time.monotonic() < deadline, "the API took too long to start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(_START_S)

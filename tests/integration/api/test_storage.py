@@ -1,0 +1,343 @@
+"""Every way in which fal's clients upload a file, over both stores: on the wire, and with the Python client itself."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.settings import ApiKey, ApiSettings
+from shared.queue import commands
+from shared.queue.connect import open_sync
+from shared.queue.execute import run_sync
+from tests.integration.api.live import live
+
+MIB = 1024 * 1024
+KEY = {"Authorization": "Key id:secret"}
+OTHER = {"Authorization": "Key other:secret"}
+
+
+on_both_stores = pytest.mark.parametrize("storage_url", ["file", "s3"], indirect=True)
+
+
+@pytest.fixture
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, or a bucket where a test asks for both."""
+    if getattr(request, "param", "file") == "s3":
+        return f"s3://{request.getfixturevalue('s3_bucket')}"
+    return f"file://{tmp_path / 'files'}"
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, storage_url: str) -> ApiSettings:
+    return ApiSettings(
+        data_dir=tmp_path,
+        redis_url=redis_url,
+        storage_url=storage_url,
+        api_keys=(ApiKey("id", "secret"), ApiKey("other", "secret")),
+        max_upload_bytes=24 * MIB,
+    )
+
+
+@pytest.fixture
+def api(settings: ApiSettings) -> Iterator[httpx.Client]:
+    with live(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        client.get("/ready")
+        yield client
+
+
+def _token(api: httpx.Client) -> dict[str, str]:
+    answer = api.post("/storage/auth/token?storage_type=fal-cdn-v3", headers=KEY, json={}).raise_for_status()
+    return answer.json()
+
+
+def _bearer(api: httpx.Client) -> dict[str, str]:
+    token = _token(api)
+    return {"Authorization": f"{token['token_type']} {token['token']}"}
+
+
+def _initiate(api: httpx.Client, path: str = "initiate", **headers: str) -> tuple[str, str]:
+    body = {"content_type": "image/png", "file_name": "cat.png"}
+    answer = api.post(f"/storage/upload/{path}?storage_type=fal-cdn-v3", headers={**KEY, **headers}, json=body)
+    addresses: dict[str, str] = answer.raise_for_status().json()
+    return addresses["upload_url"], addresses["file_url"]
+
+
+def _get(url: str) -> httpx.Response:
+    """As anybody with the link."""
+    return httpx.get(url, trust_env=False, follow_redirects=True)
+
+
+def test_the_token_is_what_the_client_reads(api: httpx.Client) -> None:
+    token = _token(api)
+
+    expires_at = datetime.fromisoformat(token["expires_at"])
+    assert expires_at.utcoffset() == timedelta(0)
+    assert not token["expires_at"].endswith("Z")
+    assert 3000 < expires_at.timestamp() - time.time() <= 3600
+    assert token["base_url"] == str(api.base_url).rstrip("/")
+
+
+@on_both_stores
+def test_a_whole_file_by_token(api: httpx.Client) -> None:
+    headers = {**_bearer(api), "Content-Type": "image/png", "X-Fal-File-Name": "my cat.png"}
+
+    url = api.post("/files/upload", headers=headers, content=b"picture").raise_for_status().json()["access_url"]
+
+    answer = _get(url)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"picture", "image/png")
+    assert url.startswith(f"{api.base_url}/files/uploads/")
+    assert url.endswith("/my-cat.png")
+
+
+def test_a_whole_file_by_key_and_without_a_name(api: httpx.Client) -> None:
+    url = api.post("/files/upload", headers=KEY, content=b"").raise_for_status().json()["access_url"]
+
+    assert _get(url).content == b""
+    assert url.endswith("/file")
+
+
+def test_nobody_uploads_without_a_key(api: httpx.Client) -> None:
+    strangers = [None, "Bearer id:wrong", "Key kolors-upload.e30.x", "id:secret"]
+    paths = ["/storage/auth/token", "/storage/upload/initiate", "/files/upload", "/files/upload/multipart"]
+    for path, authorization in itertools.product(paths, strangers):
+        headers = {"Authorization": authorization} if authorization else {}
+
+        answer = api.post(path, headers=headers, content=b"{}")
+
+        assert (answer.status_code, answer.json()) == (401, {"detail": "invalid key credentials"})
+
+
+@on_both_stores
+def test_one_put_to_an_initiated_address(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api)
+    assert _get(file_url).status_code == 404
+
+    answer = httpx.put(upload_url, content=b"picture", headers={"Content-Type": "image/png"}, trust_env=False)
+
+    assert answer.status_code == 200
+    assert answer.json()["access_url"] == file_url
+    assert _get(file_url).content == b"picture"
+
+
+def test_an_initiated_address_takes_the_key_too_and_takes_it_again(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api)
+
+    for _ in range(2):
+        assert httpx.put(upload_url, content=b"picture", headers=KEY, trust_env=False).status_code == 200
+    assert _get(file_url).content == b"picture"
+
+
+def test_an_address_cannot_be_bent(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api)
+    parts_url, _ = _initiate(api, "initiate-multipart")
+    path, _, grant = upload_url.partition("?")
+    parts_path, _, parts_grant = parts_url.partition("?")
+
+    for url in (
+        path,
+        f"{path}?grant=",
+        f"{path}?{grant}x",
+        f"{path}x?{grant}",
+        f"{path}/1?{grant}",
+        f"{parts_path}?{grant}",
+        f"{parts_path}?{parts_grant}",
+        f"{path}/1?{parts_grant}",
+        f"{parts_path}/one?{parts_grant}",
+        f"{parts_path}/1/2?{parts_grant}",
+    ):
+        assert httpx.put(url, content=b"x", trust_env=False).status_code == 401, url
+    assert httpx.post(f"{path}/complete?{grant}", json={"parts": []}, trust_env=False).status_code == 401
+    assert httpx.post(f"{parts_path}/finish?{parts_grant}", json={"parts": []}, trust_env=False).status_code == 401
+    assert _get(file_url).status_code == 404
+
+
+@on_both_stores
+def test_parts_as_the_javascript_client_sends_them(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api, "initiate-multipart")
+    path, _, query = upload_url.partition("?")
+    content = os.urandom(12 * MIB)
+
+    parts: list[dict[str, object]] = []
+    for number, start in enumerate(range(0, len(content), 5 * MIB), start=1):
+        chunk = content[start : start + 5 * MIB]
+        answer = httpx.put(f"{path}/{number}?{query}", content=chunk, trust_env=False, timeout=60)
+        assert answer.headers["content-type"] == "application/json"
+        parts.append(answer.raise_for_status().json())
+    done = httpx.post(f"{path}/complete?{query}", json={"parts": parts}, trust_env=False, timeout=60)
+
+    assert done.status_code == 200
+    assert [part["partNumber"] for part in parts] == [1, 2, 3]
+    assert _get(file_url).content == content
+
+
+@on_both_stores
+def test_parts_as_the_python_client_sends_them(api: httpx.Client) -> None:
+    headers = _bearer(api)
+    begun = api.post("/files/upload/multipart", headers={**headers, "X-Fal-File-Name": "m.bin"}).json()
+    content = os.urandom(11 * MIB)
+    chunks = [content[start : start + 5 * MIB] for start in range(0, len(content), 5 * MIB)]
+
+    def send(number: int) -> dict[str, object]:
+        url = f"{begun['access_url']}/multipart/{begun['uploadId']}/{number}"
+        answer = httpx.put(url, headers=headers, content=chunks[number - 1], trust_env=False, timeout=60)
+        return {"partNumber": number, "etag": answer.raise_for_status().headers["etag"]}
+
+    with ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(send, [3, 1, 2]))
+    url = f"{begun['access_url']}/multipart/{begun['uploadId']}/complete"
+    for _ in range(2):  # the client repeats it when the answer was lost
+        assert httpx.post(url, headers=headers, json={"parts": parts}, trust_env=False, timeout=60).status_code == 200
+
+    assert _get(begun["access_url"]).content == content
+
+
+@on_both_stores
+def test_parts_belong_to_who_began(api: httpx.Client) -> None:
+    begun = api.post("/files/upload/multipart", headers=KEY).json()
+    url = f"{begun['access_url']}/multipart/{begun['uploadId']}"
+
+    assert httpx.put(f"{url}/1", headers=OTHER, content=b"x", trust_env=False).status_code == 401
+    assert httpx.put(f"{url}/1", content=b"x", trust_env=False).status_code == 401
+    assert httpx.post(f"{url}/complete", headers=OTHER, json={"parts": []}, trust_env=False).status_code == 401
+    assert httpx.put(f"{url}/1", headers=KEY, content=b"x", trust_env=False).status_code == 200
+
+
+@on_both_stores
+def test_parts_that_are_not_there_are_a_bad_request(api: httpx.Client) -> None:
+    begun = api.post("/files/upload/multipart", headers=KEY).json()
+    url = f"{begun['access_url']}/multipart/{begun['uploadId']}"
+    httpx.put(f"{url}/1", headers=KEY, content=b"x", trust_env=False).raise_for_status()
+
+    for body in (
+        "",
+        "[]",
+        "{}",
+        '{"parts": 1}',
+        '{"parts": []}',
+        '{"parts": [1]}',
+        '{"parts": [{"partNumber": "1", "etag": "x"}]}',
+        '{"parts": [{"partNumber": true, "etag": "x"}]}',
+        '{"parts": [{"partNumber": 7, "etag": "00"}]}',
+    ):
+        assert httpx.post(f"{url}/complete", headers=KEY, content=body, trust_env=False).status_code == 400, body
+    for number in (0, 7, 10001):
+        assert httpx.put(f"{url}/{number}", headers=KEY, content=b"x", trust_env=False).status_code == 400
+
+
+def test_too_much_is_too_large(api: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b"x" * MIB
+
+    answer = api.post("/files/upload", headers=KEY, content=endless())
+    assert (answer.status_code, "24" in answer.text or "25165824" in answer.text) == (413, True)
+    announced = api.post("/files/upload", headers={**KEY, "Content-Length": str(25 * MIB)}, content=b"x" * 25 * MIB)
+    assert announced.status_code == 413
+
+
+@on_both_stores
+def test_parts_that_are_too_much_together_are_too_large(api: httpx.Client) -> None:
+    begun = api.post("/files/upload/multipart", headers=KEY).json()
+    url = f"{begun['access_url']}/multipart/{begun['uploadId']}"
+    parts: list[dict[str, object]] = []
+    for number in range(1, 4):
+        answer = httpx.put(f"{url}/{number}", headers=KEY, content=b"x" * 9 * MIB, trust_env=False, timeout=60)
+        parts.append(answer.raise_for_status().json())
+
+    assert httpx.post(f"{url}/complete", headers=KEY, json={"parts": parts}, trust_env=False).status_code == 413
+    assert _get(begun["access_url"]).status_code == 404
+
+
+@on_both_stores
+def test_a_lifetime_is_kept(api: httpx.Client) -> None:
+    for name in ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference"):
+        upload_url, file_url = _initiate(api, **{name: json.dumps({"expiration_duration_seconds": 120})})
+        httpx.put(upload_url, content=b"x", trust_env=False).raise_for_status()
+
+        caching = api.head(file_url).headers["cache-control"]
+
+        assert 100 < int(caching.split("max-age=")[1].split(",")[0]) <= 120
+
+
+def test_every_upload_is_expected_by_the_sweep(api: httpx.Client, settings: ApiSettings) -> None:
+    header = {"X-Fal-Object-Lifecycle": json.dumps({"expiration_duration_seconds": 1})}
+    url = api.post("/files/upload", headers={**KEY, **header}, content=b"x").json()["access_url"]
+    redis = open_sync(settings.redis_url)
+    deadline = time.monotonic() + 10
+
+    while not (due := run_sync(redis, commands.due_files(10))):
+        assert time.monotonic() < deadline, "the sweep was never told of the file"
+    redis.close()
+
+    assert [f"{api.base_url}/files/{key}" for key in due] == [url]
+    assert _get(url).status_code == 404
+
+
+def test_a_broken_lifetime_is_a_bad_request(api: httpx.Client) -> None:
+    answer = api.post("/files/upload", headers={**KEY, "X-Fal-Object-Lifecycle": "soon"}, content=b"x")
+
+    assert answer.status_code == 400
+
+
+def test_a_broken_call_is_a_bad_request(api: httpx.Client) -> None:
+    for body in ("", "[]", "null", '{"file_name": 1}', '{"content_type": []}', "[" * 5000):
+        assert api.post("/storage/upload/initiate", headers=KEY, content=body).status_code == 400, body
+
+
+def test_a_name_may_say_anything(api: httpx.Client) -> None:
+    body = {"file_name": "../../etc/\u732b\r\nX: y.html", "content_type": "text/html\r\nX: y"}
+    addresses = api.post("/storage/upload/initiate", headers=KEY, json=body).raise_for_status().json()
+    httpx.put(addresses["upload_url"], content=b"<script>", trust_env=False).raise_for_status()
+
+    answer = _get(addresses["file_url"])
+    assert addresses["file_url"].endswith("/X-y.html")
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_links_start_with_what_was_called(api: httpx.Client) -> None:
+    called = {**KEY, "Host": "rest.fal.ai"}
+    token = api.post("/storage/auth/token", headers=called, json={}).json()
+    proxied = {**KEY, "x-fal-target-url": "https://rest.fal.ai/storage/upload/initiate?storage_type=fal-cdn-v3"}
+    addresses = api.post(
+        "/api/fal/proxy", headers=proxied, json={"file_name": "a.png", "content_type": "image/png"}
+    ).json()
+
+    assert token["base_url"] == "http://rest.fal.ai"
+    assert addresses["file_url"].startswith(f"{api.base_url}/files/")
+    assert httpx.put(addresses["upload_url"], content=b"x", trust_env=False).status_code == 200
+
+
+PROGRAM = """
+import json, sys
+import fal_client.client as fal
+fal.REST_URL = fal.CDN_URL = sys.argv[1]
+client, path = fal.SyncClient(key="id:secret"), sys.argv[2]
+urls = [
+    client.upload(b"picture", "image/png"),
+    client.upload(b"picture", "image/png", "cat.png"),
+    client.upload(b"picture", "image/png", "cat.png", repository="fal"),
+]
+fal.MULTIPART_THRESHOLD, fal.MULTIPART_CHUNK_SIZE = 6 << 20, 5 << 20
+print(json.dumps([*urls, client.upload_file(path)]))
+"""
+
+
+@on_both_stores
+def test_the_python_client_uploads_in_every_way(api: httpx.Client, tmp_path: Path) -> None:
+    file = tmp_path / "film.mp4"
+    file.write_bytes(os.urandom(17 * MIB))
+    command = [sys.executable, "-c", PROGRAM, str(api.base_url).rstrip("/"), str(file)]
+
+    urls = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=90).stdout)
+
+    assert [_get(url).content for url in urls] == [b"picture"] * 3 + [file.read_bytes()]
+    assert _get(urls[3]).headers["content-type"] == "video/mp4"
