@@ -31,7 +31,7 @@ lint:  ## style, formatting, types, import contracts
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m basedpyright
-	.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+	.venv/bin/lint-imports --no-logo
 
 format:  ## puts the code into the house's format
 	$(SETUP) dev
