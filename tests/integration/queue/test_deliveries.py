@@ -70,6 +70,16 @@ def test_a_late_answer_of_an_earlier_attempt_is_ignored(line: Line, due: Deliver
     assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
 
 
+def test_one_that_was_taken_but_not_tried_does_not_count(line: Line, due: Delivery) -> None:
+    line.do(commands.postpone("a", 1, by_ms=SOON_MS))
+    assert take(line) == []
+    pass_time(line, "a")
+    assert [d.attempt for d in take(line)] == [1]
+    line.do(commands.postpone("a", 7, by_ms=SOON_MS))
+    settle(line, 1, delivered=True)
+    assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
+
+
 def test_settling_writes_nothing_for_a_request_that_has_expired(line: Line, due: Delivery) -> None:
     line.redis.execute_command("DEL", keys.request("a"))
     settle(line, 1, delivered=True)

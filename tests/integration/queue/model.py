@@ -1,0 +1,176 @@
+"""The queue as a few lines of plain Python: what the real one is compared with. No clock: time passes by telling it."""
+
+from dataclasses import dataclass, field
+
+from shared.queue.records import Cancellation, Finish, Lease
+from shared.queue.scripts import LANE_SPAN, MAX_ATTEMPTS
+from shared.queue.states import State
+
+MAX_CRASHES = 3
+
+
+@dataclass
+class Request:
+    id: str
+    tenant: str
+    lane: int
+    cost: int
+    webhook: bool
+    retry: bool
+    state: State = State.QUEUED
+    place: int = 0
+    number: int = 0
+    attempts: int = 0
+    crashes: int = 0
+    claim: str | None = None
+    cancel_requested: bool = False
+    delayed: bool = False
+    deadline: bool = False
+    timed_out: bool = False
+    lapsed: bool = False
+    due: bool = False
+    endings: int = 0
+    history: list[State] = field(default_factory=list[State])
+
+
+@dataclass
+class Model:
+    requests: dict[str, Request] = field(default_factory=dict[str, Request])
+    virtual: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
+    finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+
+    def queue(self) -> list[Request]:
+        waiting = [r for r in self.requests.values() if r.state is State.QUEUED and not r.delayed]
+        return sorted(waiting, key=lambda r: (r.place, r.id))
+
+    def position(self, id: str) -> int | None:
+        request = self.requests[id]
+        if request.state is not State.QUEUED:
+            return None
+        if request.delayed:
+            return sum(other.place < request.place for other in self.queue())
+        return self.queue().index(request)
+
+    def work(self) -> int:
+        return sum(r.cost for r in self.requests.values() if r.state is State.QUEUED)
+
+    def submit(self, request: Request) -> None:
+        base, owner = request.lane * LANE_SPAN, (request.lane, request.tenant)
+        tag = max(self.virtual[request.lane], self.finish_tags.get(owner, 0))
+        self.finish_tags[owner] = tag + request.cost
+        siblings = [
+            r.place - base for r in self.requests.values() if r.state is State.QUEUED and (r.lane, r.tenant) == owner
+        ]
+        request.place = base + max([tag, *(sibling + 1 for sibling in siblings)])
+        self.requests[request.id] = request
+        self._to(request, State.QUEUED)
+
+    def claim(self, claim: str, budget: int) -> Request | None:
+        while (queue := self.queue()) and queue[0].timed_out:
+            self._end(queue[0], State.FAILED)
+        if not queue or queue[0].cost > budget:
+            return None
+        request = queue[0]
+        lane = request.lane
+        self.virtual[lane] = max(self.virtual[lane], request.place - lane * LANE_SPAN)
+        request.number += 1
+        request.attempts += 1
+        request.claim, request.lapsed = claim, False
+        self._to(request, State.RUNNING)
+        return request
+
+    def verdict(self, id: str, number: int, claim: str) -> Lease:
+        request = self.requests[id]
+        if not self._holds(request, number, claim):
+            return Lease.LOST
+        return Lease.CANCEL if request.cancel_requested else Lease.KEPT
+
+    def renew(self, id: str, number: int, claim: str) -> Lease:
+        verdict = self.verdict(id, number, claim)
+        if verdict is not Lease.LOST:
+            self.requests[id].lapsed = False
+        return verdict
+
+    def finish(self, id: str, number: int, claim: str, state: State, *, retryable: bool, delay: bool) -> Finish:
+        request = self.requests[id]
+        if not self._holds(request, number, claim):
+            if (request.number, request.claim) == (number, claim):
+                return Finish.CANCELLED if request.cancel_requested else Finish.ACCEPTED
+            return Finish.LOST
+        if request.cancel_requested:
+            self._end(request, State.CANCELLED)
+            return Finish.CANCELLED
+        if retryable and request.retry and request.attempts < MAX_ATTEMPTS:
+            request.delayed = delay
+            self._return(request)
+            return Finish.REQUEUED
+        self._end(request, state)
+        return Finish.ACCEPTED
+
+    def release(self, id: str, number: int, claim: str) -> Finish:
+        request = self.requests[id]
+        if not self._holds(request, number, claim):
+            return Finish.LOST
+        if request.cancel_requested:
+            self._end(request, State.CANCELLED)
+            return Finish.CANCELLED
+        request.attempts -= 1
+        self._return(request)
+        return Finish.REQUEUED
+
+    def cancel(self, id: str, tenant: str) -> Cancellation:
+        request = self.requests.get(id)
+        if request is None or request.tenant != tenant:
+            return Cancellation.UNKNOWN
+        if request.state is State.QUEUED:
+            self._end(request, State.CANCELLED)
+            return Cancellation.CANCELLED
+        if request.state is State.RUNNING:
+            request.cancel_requested = True
+            return Cancellation.REQUESTED
+        return Cancellation.COMPLETED
+
+    def expire(self) -> int:
+        late = [r for r in self.requests.values() if r.state is State.QUEUED and r.timed_out]
+        for request in late:
+            self._end(request, State.FAILED)
+        return len(late)
+
+    def rescue(self) -> tuple[int, int, int]:
+        requeued = failed = cancelled = 0
+        for request in [r for r in self.requests.values() if r.state is State.RUNNING and r.lapsed]:
+            request.crashes += 1
+            request.claim = None
+            if request.cancel_requested:
+                self._end(request, State.CANCELLED)
+                cancelled += 1
+            elif request.crashes >= MAX_CRASHES or not request.retry or request.attempts >= MAX_ATTEMPTS:
+                self._end(request, State.FAILED)
+                failed += 1
+            else:
+                self._return(request)
+                requeued += 1
+        for request in self.requests.values():
+            if request.delayed and request.due:
+                request.delayed = request.due = False
+        return requeued, failed, cancelled
+
+    def _holds(self, request: Request, number: int, claim: str) -> bool:
+        return request.state is State.RUNNING and (request.number, request.claim) == (number, claim)
+
+    def _return(self, request: Request) -> None:
+        request.claim, request.due = None, False
+        self._to(request, State.QUEUED)
+
+    def _end(self, request: Request, state: State) -> None:
+        if request.state is State.QUEUED and request.number == 0:
+            owner = (request.lane, request.tenant)
+            given_back = self.finish_tags[owner] - request.cost
+            self.finish_tags[owner] = max(self.virtual[request.lane], given_back)
+        request.endings += 1
+        request.delayed = False
+        self._to(request, state)
+
+    def _to(self, request: Request, state: State) -> None:
+        request.state = state
+        request.history.append(state)

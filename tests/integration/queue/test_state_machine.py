@@ -1,0 +1,209 @@
+"""Any sequence of commands and any passing of time: the real queue does what the model does, and keeps its promises."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from shared.queue import commands, keys
+from shared.queue.records import Held, Lease
+from shared.queue.states import TRANSITIONS, Lane, State
+from tests.conftest import leaks
+from tests.integration.queue.line import MEGAPIXEL, PASSING, SUCCESS, Line
+from tests.integration.queue.model import Model, Request
+
+HOUR_MS = 3_600_000
+
+
+class Trial:
+    """One queue beside its model. Every method but the checks is a step that both take; `chance` fills in the rest."""
+
+    def __init__(self, url: str) -> None:
+        self.line = Line(url)
+        self.line.redis.execute_command("FLUSHALL")
+        self.model = Model()
+        self.claims: list[Held] = []
+        self.final: dict[str, Any] = {}
+        self.seen: Counter[str] = Counter()
+
+    def requests(self, which: Callable[[Request], bool]) -> list[Request]:
+        return [request for request in self.model.requests.values() if which(request)]
+
+    def proof(self, chance: Random) -> Held | None:
+        """What some worker holds or, now and then, once held."""
+        live = [held for held in self.claims if self.model.verdict(held.id, held.number, held.claim) != Lease.LOST]
+        chosen = live if live and chance.random() < 0.8 else self.claims
+        return chance.choice(chosen) if chosen else None
+
+    def agree(self, verb: str, real: object, expected: object) -> None:
+        assert real == expected, verb
+        self.seen[f"{verb} {real}"] += 1
+
+    def submit(self, chance: Random) -> None:
+        if len(self.requests(lambda r: not r.state.is_final)) > 6:
+            return
+        request = Request(
+            id=f"r{len(self.model.requests) * 7919 % 1000:03}",
+            tenant=chance.choice(["ann", "bob"]),
+            lane=chance.choice([0, 0, 1]),
+            cost=chance.randint(1, 4),
+            webhook=chance.random() < 0.5,
+            retry=chance.random() < 0.8,
+            deadline=chance.random() < 0.4,
+        )
+        self.model.submit(request)
+        receipt = self.line.submit(
+            request.id,
+            request.tenant,
+            lane=Lane(request.lane),
+            cost_px=request.cost * MEGAPIXEL,
+            webhook_url="http://hook" if request.webhook else None,
+            retry=request.retry,
+            start_timeout_ms=HOUR_MS if request.deadline else None,
+        )
+        assert receipt.position == self.model.position(request.id)
+
+    def claim(self, chance: Random) -> None:
+        budget = chance.choice([1, 4, 4, 4])
+        attempt = self.line.claim(budget_px=budget * MEGAPIXEL)
+        expected = self.model.claim(attempt.held.claim if attempt else "", budget)
+        assert (attempt and attempt.held.id) == (expected and expected.id)
+        if attempt and expected:
+            assert attempt.held.number == expected.number
+            self.claims.append(attempt.held)
+
+    def renew(self, chance: Random) -> None:
+        if held := self.proof(chance):
+            expected = self.model.renew(held.id, held.number, held.claim)
+            self.agree("renew", self.line.renew(held)[held.id], expected)
+
+    def report(self, chance: Random) -> None:
+        if held := self.proof(chance):
+            expected = self.model.verdict(held.id, held.number, held.claim)
+            self.agree("report", self.line.report(held, step=chance.randint(1, 9), steps=9), expected)
+
+    def succeed(self, chance: Random) -> None:
+        if held := self.proof(chance):
+            expected = self.model.finish(
+                held.id, held.number, held.claim, State.SUCCEEDED, retryable=False, delay=False
+            )
+            self.agree("finish", self.line.finish(held, SUCCESS), expected)
+
+    def fail_in_passing(self, chance: Random) -> None:
+        if held := self.proof(chance):
+            delay = chance.random() < 0.5
+            expected = self.model.finish(held.id, held.number, held.claim, State.FAILED, retryable=True, delay=delay)
+            real = self.line.finish(held, PASSING, retry_delay_ms=HOUR_MS if delay else 0)
+            self.agree("finish", real, expected)
+
+    def release(self, chance: Random) -> None:
+        if held := self.proof(chance):
+            self.agree("release", self.line.release(held), self.model.release(held.id, held.number, held.claim))
+
+    def cancel(self, chance: Random) -> None:
+        state = chance.choice([State.QUEUED, State.RUNNING, State.RUNNING, State.SUCCEEDED, State.FAILED])
+        if chosen := self.requests(lambda r: r.state is state):
+            request = chance.choice(chosen)
+            tenant = request.tenant if chance.random() < 0.9 else "mallory"
+            expected = self.model.cancel(request.id, tenant)
+            self.agree("cancel", self.line.cancel(request.id, tenant), expected)
+
+    def lapse(self, chance: Random) -> None:
+        """A lease ends. Its worker may still be quicker than the rescuer."""
+        if chosen := self.requests(lambda r: r.state is State.RUNNING):
+            request = chance.choice(chosen)
+            request.lapsed = True
+            self.line.lapse(request.id)
+            if chance.random() < 0.7:
+                self.rescue(chance)
+
+    def run_out(self, chance: Random) -> None:
+        if chosen := self.requests(lambda r: r.state is State.QUEUED and r.deadline):
+            request = chance.choice(chosen)
+            request.timed_out = True
+            self.line.run_out(request.id, "start_by")
+
+    def come_due(self, chance: Random) -> None:
+        if chosen := self.requests(lambda r: r.delayed):
+            request = chance.choice(chosen)
+            request.due = True
+            self.line.come_due(request.id)
+
+    def lose_rings(self, chance: Random) -> None:
+        self.line.lose_rings()
+
+    def expire(self, chance: Random) -> None:
+        self.agree("expire", self.line.expire(), self.model.expire())
+
+    def rescue(self, chance: Random) -> None:
+        done = self.line.rescue()
+        self.agree("rescue", (done.requeued, done.failed, done.cancelled), self.model.rescue())
+        assert self.line.rings() >= len(self.model.queue())
+
+    def check(self) -> None:
+        """Every request is where the model has it, in the same order, and what is final stays as it is."""
+        assert self.line.redis.execute_command("ZRANGE", keys.QUEUE, 0, -1) == [r.id for r in self.model.queue()]
+        for request in self.model.requests.values():
+            view = self.line.view(request.id)
+            real = (view.state, view.position, view.attempts, view.cancel_requested)
+            position = self.model.position(request.id)
+            assert real == (request.state, position, request.attempts, request.cancel_requested), request
+            if request.state.is_final:
+                kept = (self.line.result(request.id), self.line.events(request.id), view.finished_ms)
+                assert self.final.setdefault(request.id, kept) == kept
+
+    def check_end(self) -> None:
+        """One history and one webhook for each ending, sums that are right, and nothing left behind."""
+        entries = cast("list[str]", self.line.redis.execute_command("ZRANGE", keys.WEBHOOKS, 0, -1))
+        ended = self.requests(lambda r: r.state.is_final)
+        assert sorted(entries) == sorted(r.id for r in ended if r.webhook)
+        for request in ended:
+            history = self.line.states(request.id)
+            assert request.endings == 1
+            assert history == request.history
+            assert all(State(after) in TRANSITIONS[State(before)] for before, after in pairwise(history))
+        fleet = self.line.do(commands.fleet())
+        running = len(self.requests(lambda r: r.state is State.RUNNING))
+        assert (fleet.queued_cost, fleet.running) == (self.model.work(), running)
+        assert leaks(self.line.redis) == []
+
+
+STEPS: list[Callable[[Trial, Random], None]] = [
+    *[Trial.submit] * 5,
+    *[Trial.claim] * 8,
+    *[Trial.succeed, Trial.fail_in_passing, Trial.release, Trial.cancel, Trial.lapse, Trial.rescue] * 2,
+    *[Trial.renew, Trial.report, Trial.run_out, Trial.come_due, Trial.lose_rings, Trial.expire],
+]
+
+
+@pytest.mark.timeout(600)
+def test_the_queue_behaves_as_its_model(redis_url: str) -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2**32)), min_size=60, max_size=90))
+    def run(script: list[tuple[Callable[[Trial, Random], None], int]]) -> None:
+        trial = Trial(redis_url)
+        try:
+            for step, seed in script:
+                step(trial, Random(seed))
+                trial.check()
+            trial.check_end()
+        finally:
+            trial.line.redis.close()
+        seen.update(trial.seen)
+
+    run()
+    missing = {"finish lost", "finish cancelled", "finish requeued", "release cancelled", "renew cancel"} - set(seen)
+    assert not missing, "the scripts were too tame to mean anything"
