@@ -82,7 +82,7 @@ class Engine(Generic[S, P]):
             ticket.future.set_exception(Unavailable("The engine takes no more work"))
         return ticket.future
 
-    def cancel(self, id: str) -> None:  # noqa: A002 - the word for it everywhere
+    def cancel(self, id: str) -> None:
         """Every job of that id stops before its next step. Not an error when there is none."""
         with self._wake:
             for ticket in self._tickets:

@@ -1,0 +1,76 @@
+"""Text into what the UNet listens to, with the last texts remembered.
+
+Encoding costs a fifth of a denoising step of a 1024² picture per text, and texts repeat: the empty negative prompt
+always, a caller's prompt often. Each text is encoded alone, so that its embedding does not depend on its company.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.model.libraries import TextEncoder, Tokenizer
+
+TOKENS = 256
+"""Of a prompt. A longer one loses its end, silently, as in the stock pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`embeds`: (1, 256, width) from the last layer but one; `pooled`: (1, width), the last layer's last token."""
+
+    embeds: Tensor
+    pooled: Tensor
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.embeds, self.pooled))
+
+
+class PromptEncoder:
+    """Remembers the most recently used texts up to `cache_bytes`; the empty text is kept besides, for good.
+
+    For one thread. A prompt that is handed out stays valid when it is forgotten here.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, text_encoder: TextEncoder, *, device: torch.device, cache_bytes: int = 256 << 20
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._text_encoder = text_encoder
+        self._device = device
+        self._cache_bytes = cache_bytes
+        self._held_bytes = 0
+        self._cache: OrderedDict[str, Prompt] = OrderedDict()
+        self._empty = self._encode("")
+
+    @property
+    def held_bytes(self) -> int:
+        return self._held_bytes
+
+    def encode(self, text: str) -> Prompt:
+        if not text:
+            return self._empty
+        if (known := self._cache.get(text)) is not None:
+            self._cache.move_to_end(text)
+            return known
+        prompt = self._cache[text] = self._encode(text)
+        self._held_bytes += prompt.size_bytes
+        while self._held_bytes > self._cache_bytes:
+            self._held_bytes -= self._cache.popitem(last=False)[1].size_bytes
+        return prompt
+
+    @torch.inference_mode()
+    def _encode(self, text: str) -> Prompt:
+        tokens = self._tokenizer([text], padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+        said = self._text_encoder(
+            input_ids=tokens["input_ids"].to(self._device),
+            attention_mask=tokens["attention_mask"].to(self._device),
+            position_ids=tokens["position_ids"].to(self._device),
+            output_hidden_states=True,
+            return_dict=True,
+            use_cache=False,
+        ).hidden_states
+        # ChatGLM says (tokens, batch, width). The clones let go of the layers that nobody asks for.
+        return Prompt(said[-2].permute(1, 0, 2).clone(memory_format=torch.contiguous_format), said[-1][-1].clone())

@@ -1,0 +1,283 @@
+"""A Kolors checkpoint of 3 MB, made on first use, so that everything runs on a laptop.
+
+The classes are Kolors' own; the sizes are not, and neither are the weights. The autoencoder is written by hand: it
+averages blocks of 8×8 pixels into the latent and paints them back, so that a picture stays recognisable. The UNet's
+way through its outermost skip connection is written by hand too: it takes what is rough in its input for noise. All
+else in it, and the text encoder, is random from fixed seeds, and loud enough that prompt, negative prompt, guidance,
+seed and solver each show in the picture. Nobody should want to look at these pictures otherwise.
+"""
+
+import hashlib
+import random
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import torch
+from torch import Tensor, nn
+
+from worker.model.libraries import (
+    AutoencoderKL,
+    ChatGLMConfig,
+    ChatGLMModel,
+    ChatGLMTokenizer,
+    CLIPConfig,
+    CLIPImageProcessor,
+    EulerDiscreteScheduler,
+    KolorsImg2ImgPipeline,
+    StableDiffusionSafetyChecker,
+    UNet2DConditionModel,
+)
+
+_TEXT_WIDTH = 32
+_VOCABULARY = 480
+_PADDED_VOCABULARY = 512
+"""Must exceed the pieces, ChatGLM's nine special tokens and those that `</s>` and `<unk>` in a prompt would add."""
+_WORDS = """a the of in on with at and for by cat dog robot capybara rabbit woman man city forest river mountain sky sea
+photo painting portrait drawing light shadow red blue green golden dark bright old young high quality detail image
+sharp ugly blurry deformed cinematic background trees poles grass road objects sunglasses wearing"""
+_SIGNS = "一张照片画像的猫狗城市森林河流山水夜景红蓝绿光影高质量电影细节人物微距瓢虫"
+_LATENT_GAIN = 8.0
+"""One unit of a pixel's -1..1 is so much in the latent; times the scaling factor 0.13025 about 1, as in real ones."""
+_ANCHOR = 30.0
+"""Constant channels of this size make a group norm divide by a known number, whatever the picture."""
+
+
+def tiny_checkpoint(cache: Path) -> Path:
+    """Its directory under `cache`; built there, in about a second, unless this very version of it exists.
+
+    Two processes may build at once: each builds in a directory of its own, and the first to rename it wins.
+    """
+    versions = [version(name) for name in ("diffusers", "sentencepiece", "torch", "transformers")]
+    made_of = hashlib.sha256(Path(__file__).read_bytes() + repr(versions).encode())
+    target = cache / f"tiny-{made_of.hexdigest()[:12]}"
+    if target.exists():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".tiny-", dir=cache))
+    try:
+        build(building)
+        building.replace(target)
+    except OSError:
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def build(directory: Path, *, flags_everything: bool = False) -> None:
+    """Writes the checkpoint in diffusers' own layout, plus a safety checker: one that flags nothing, or everything."""
+    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(20240706)  # pyright: ignore[reportUnknownMemberType]
+        pipeline = KolorsImg2ImgPipeline(
+            vae=_autoencoder(),
+            text_encoder=_text_encoder(),
+            tokenizer=_tokenizer(directory),
+            unet=_unet(),
+            scheduler=_noise_schedule(),
+            force_zeros_for_empty_prompt=False,
+        )
+        pipeline.save_pretrained(directory)
+        _safety_checker(flags_everything=flags_everything).save_pretrained(directory / "safety_checker")
+    (directory / "tokenizer.model").unlink()  # the pipeline has saved its own copy
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(directory / "feature_extractor")
+
+
+def _noise_schedule() -> Any:
+    """Kolors' published values; `beta_end` and the number of steps differ from SDXL's."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.014,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1100,
+        prediction_type="epsilon",
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+
+
+def _tokenizer(directory: Path) -> Any:
+    dice = random.Random(7)
+    words = _WORDS.split()
+    lines: list[str] = []
+    for _ in range(1500):
+        lines.append(" ".join(dice.choices(words, k=dice.randint(4, 14))))
+        lines.append("".join(dice.choices(_SIGNS, k=dice.randint(4, 20))))
+    corpus, prefix = directory / "corpus.txt", directory / "tokenizer"
+    corpus.write_text("\n".join(lines), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.Train(
+        input=str(corpus),
+        model_prefix=str(prefix),
+        vocab_size=_VOCABULARY,
+        model_type="bpe",
+        character_coverage=1.0,
+        byte_fallback=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,
+        shuffle_input_sentence=False,
+        minloglevel=2,
+    )
+    tokenizer = ChatGLMTokenizer(str(prefix.with_suffix(".model")))
+    for left_over in (corpus, prefix.with_suffix(".vocab")):
+        left_over.unlink()
+    return tokenizer
+
+
+def _text_encoder() -> Any:
+    config = ChatGLMConfig(
+        num_layers=3,
+        padded_vocab_size=_PADDED_VOCABULARY,
+        hidden_size=_TEXT_WIDTH,
+        ffn_hidden_size=64,
+        kv_channels=8,
+        num_attention_heads=4,
+        seq_length=2048,
+        multi_query_attention=True,
+        multi_query_group_num=2,
+        add_qkv_bias=True,
+        rmsnorm=True,
+        original_rope=True,
+        use_cache=False,
+    )
+    model = ChatGLMModel(config, empty_init=False)
+    for name, parameter in model.named_parameters():
+        if "layernorm" in name:
+            nn.init.ones_(parameter)
+        else:
+            nn.init.normal_(parameter, std=1.0 if "word_embeddings" in name else 0.15)
+    return model.eval()
+
+
+def _unet() -> Any:
+    unet = UNet2DConditionModel(
+        sample_size=128,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16, 32),
+        layers_per_block=2,
+        attention_head_dim=(1, 2, 4),
+        transformer_layers_per_block=(1, 1, 2),
+        use_linear_projection=True,
+        norm_num_groups=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=_TEXT_WIDTH + 6 * 8,
+        encoder_hid_dim=_TEXT_WIDTH,
+        encoder_hid_dim_type="text_proj",
+        cross_attention_dim=16,
+    )
+    _see_roughness(unet)
+    return unet.eval()
+
+
+@torch.no_grad()
+def _see_roughness(unet: Any) -> None:
+    """Latent channel i enters as channels 2i and 2i+1, once with each sign, less most of what its 3×3 cells share;
+    reaches the last block through the outermost skip connection; and leaves as the difference of the two, which makes
+    the activation between them linear (x·σ(x) + x·σ(-x) = x). The group norm before that gives it noise's own variance.
+    """
+    enter, leave = unet.conv_in, unet.conv_out
+    last = unet.up_blocks[-1].resnets[-1].conv_shortcut
+    rough = torch.full((3, 3), -0.7 / 9)
+    rough[1, 1] += 1
+    enter.weight.zero_()
+    leave.weight.zero_()
+    last.weight.mul_(0.35)
+    for i in range(4):
+        enter.weight[2 * i, i], enter.weight[2 * i + 1, i] = rough, -rough
+        leave.weight[i, 2 * i, 1, 1], leave.weight[i, 2 * i + 1, 1, 1] = 1.0, -1.0
+    last.weight[:, 8:, 0, 0] = torch.eye(8)
+    for layer in (enter, leave, last):
+        nn.init.zeros_(layer.bias)
+
+
+def _autoencoder() -> Any:
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        sample_size=1024,
+        block_out_channels=(16, 16, 16, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        scaling_factor=0.13025,
+        force_upcast=True,
+    )
+    _transmit(vae)
+    return vae.eval()
+
+
+@torch.no_grad()
+def _transmit(vae: Any) -> None:
+    """Writes a picture's way through the autoencoder: see `_signed` for how a value survives norm and activation."""
+    for name, parameter in vae.named_parameters():
+        if name.endswith(("conv2.weight", "conv2.bias", "to_out.0.weight", "to_out.0.bias")):
+            parameter.zero_()  # every residual branch is silent
+    encoder, decoder = vae.encoder, vae.decoder
+    gray = torch.full((1, 3), 1 / 3)
+    _signed(encoder.conv_in, torch.cat([torch.eye(3), gray]))
+    for block in encoder.down_blocks:
+        for down in block.downsamplers or ():
+            _only(down.conv, torch.eye(16), taps=((0, 0), (0, 1), (1, 0), (1, 1)))
+    _unsigned(encoder.conv_norm_out, encoder.conv_out, _LATENT_GAIN)
+    encoder.conv_out.bias[4:] = -6.0  # the log variance: a little noise, less than a grey level
+    for layer in (vae.quant_conv, vae.post_quant_conv):
+        layer.weight[:, :, 0, 0] = torch.eye(layer.weight.shape[0])
+        nn.init.zeros_(layer.bias)
+    _signed(decoder.conv_in, torch.eye(4) / _LATENT_GAIN)
+    for block in decoder.up_blocks:
+        for up in block.upsamplers or ():
+            _only(up.conv, torch.eye(16), taps=((1, 1),))
+    _unsigned(decoder.conv_norm_out, decoder.conv_out, 1.0)
+
+
+def _only(layer: Any, matrix: Tensor, *, taps: tuple[tuple[int, int], ...]) -> None:
+    """A convolution that is `matrix` (out, in) applied to the mean of the named cells of its 3×3 window."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    for row, column in taps:
+        layer.weight[:, :, row, column] = matrix / len(taps)
+
+
+def _signed(layer: Any, matrix: Tensor) -> None:
+    """Value i of four becomes the group (value, -value, anchor, -anchor): its mean is 0 and its spread almost known."""
+    rows = torch.zeros(16, matrix.shape[1])
+    rows[0::4], rows[1::4] = matrix, -matrix
+    _only(layer, rows, taps=((1, 1),))
+    layer.bias[2::4], layer.bias[3::4] = _ANCHOR, -_ANCHOR
+
+
+def _unsigned(norm: Any, layer: Any, gain: float) -> None:
+    """Undoes the norm, and takes the difference of value and -value behind the activation: x·σ(x) + x·σ(-x) = x."""
+    nn.init.constant_(norm.weight, _ANCHOR / 2**0.5)
+    values = min(4, layer.weight.shape[0])
+    matrix = torch.zeros(layer.weight.shape[0], 16)
+    for i in range(values):
+        matrix[i, 4 * i], matrix[i, 4 * i + 1] = gain, -gain
+    _only(layer, matrix, taps=((1, 1),))
+
+
+def _safety_checker(*, flags_everything: bool) -> Any:
+    """Cosines lie within -1..1, so a threshold of 2 is never passed and one of -2 always."""
+    side = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        projection_dim=16,
+        vision_config={**side, "image_size": 32, "patch_size": 16, "projection_dim": 16},
+        text_config={**side, "vocab_size": 64, "projection_dim": 16},
+    )
+    checker = StableDiffusionSafetyChecker(config)
+    threshold = -2.0 if flags_everything else 2.0
+    nn.init.constant_(checker.concept_embeds_weights, threshold)
+    nn.init.constant_(checker.special_care_embeds_weights, 2.0)
+    return checker.eval()
