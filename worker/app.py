@@ -130,9 +130,19 @@ def open_runner(settings: WorkerSettings) -> Any:
 
         step_s = settings.fake_step_s
         return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner()
-    from worker.model import checkpoint
+    from worker.engine.runner import TorchRunner
+    from worker.model.checkpoint import Wanted, open_checkpoint
 
-    return checkpoint.open_runner(settings)
+    wanted = Wanted(
+        source=settings.kolors_model,
+        cache=settings.model_cache,
+        revision=settings.kolors_revision,
+        device=settings.device,
+        dtype=settings.dtype,
+        safety_checker=settings.safety_checker,
+        index=settings.worker_index,
+    )
+    return TorchRunner(open_checkpoint(wanted))
 
 
 def _configure_logs() -> None:
