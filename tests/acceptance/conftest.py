@@ -27,7 +27,12 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Server]:
     """The system on the tiny model over plain http. It may call the receiver and nothing else here."""
-    server = start(tmp_path_factory.mktemp("server"), kolors_model="tiny", egress_allow=receiver.address)
+    server = start(
+        tmp_path_factory.mktemp("server"),
+        kolors_model="tiny",
+        egress_allow=receiver.address,
+        webhook_retry_s="0.2,0.2,1,5,30",
+    )
     yield server
     stop(server)
 
