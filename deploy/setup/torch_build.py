@@ -41,7 +41,7 @@ def install(build: str, bar: Bar) -> None:
     if build == "cpu":
         refuse_cuda(plan)
     advice = f"Install it yourself with `{_by_hand(options)}` to see what is wrong, then run the same command again."
-    run([*pip("install", REQUIREMENT), *options], bar, advice=advice, expected_lines=2 * len(plan) + 1, env=env)
+    run([*pip("install", REQUIREMENT), *options], bar, advice=advice, expected_lines=len(plan) + 1, env=env)
 
 
 def refuse_cuda(plan: dict[str, str]) -> None:
