@@ -4,7 +4,8 @@ Celery brings doorbells and nothing else. A message is acknowledged as soon as i
 nothing is lost with one, and a second one finds nothing to do; see shared/queue/doorbell.py.
 """
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from celery import Celery, signals  # pyright: ignore[reportMissingTypeStubs]
@@ -58,9 +59,18 @@ class Broker:
 
     def run(self, *, name: str, concurrency: int) -> int:
         """The worker, until a signal ends it. Returns its exit status. Only in the main thread."""
-        arguments = ["--quiet", "worker", "--pool", "threads", "--concurrency", str(concurrency), "-Q", keys.DOORBELL]
-        arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"{name}@%h"]
-        return _status_of(self.app.worker_main, arguments)
+        worker: Any = self.app.Worker(
+            hostname=f"{name}@{socket.gethostname()}",
+            pool_cls="threads",
+            concurrency=concurrency,
+            queues=[keys.DOORBELL],
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)  # the command line's own way loses it
 
     @staticmethod
     def before_start(work: Callable[[], object]) -> None:
@@ -99,11 +109,3 @@ def _wake_consumer() -> None:
 
 def _nothing() -> None:
     return
-
-
-def _status_of(main: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
-    return 0

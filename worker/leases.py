@@ -64,13 +64,14 @@ class Holding:
     def renewed(self, until_s: float) -> None:
         self._fence_s = max(self._fence_s, until_s)
 
-    def heed(self, verdict: Lease) -> None:
-        """A loss is final; a cancellation stays one."""
+    def heed(self, verdict: Lease) -> bool:
+        """A loss is final; a cancellation stays one. True when this changed anything."""
         with self._lock:
-            if verdict is Lease.KEPT or self._verdict is Lease.LOST:
-                return
+            if verdict in (Lease.KEPT, self._verdict) or self._verdict is Lease.LOST:
+                return False
             self._verdict = verdict
         self._woken.set()
+        return True
 
 
 class Leases:
@@ -119,10 +120,8 @@ class Leases:
         """What a reply of the queue said about one of ours."""
         with self._lock:
             holding = self._holdings.get(held)
-        if holding is not None:
-            if verdict is Lease.LOST and not holding.lost:
-                _log.warning("lease lost", extra={"request": held.id, "attempt": held.number})
-            holding.heed(verdict)
+        if holding is not None and holding.heed(verdict) and verdict is Lease.LOST:
+            _log.warning("lease lost", extra={"request": held.id, "attempt": held.number})
 
     def cancel(self, id: str) -> None:
         """Its owner asked for it. Not an error when we do not hold it."""
@@ -156,4 +155,4 @@ class Leases:
             holdings = list(self._holdings.values())
         for holding in holdings:
             if holding.lost:
-                holding.heed(Lease.LOST)
+                self.heed(holding.held, Lease.LOST)
