@@ -81,7 +81,7 @@ class Pipe:
 
     async def aclose(self) -> None:
         if self._traffic is not None:
-            await self._break(self._traffic, _ConnectionLost("closed"))
+            await self._break(self._traffic, _ConnectionLost("closed"), wait=True)
         await self._redis.aclose()
 
     async def _connect(self) -> _Traffic:
@@ -129,16 +129,17 @@ class Pipe:
                 raise _TooSlow("no answer in time")
             await asyncio.sleep(left_s)
 
-    async def _break(self, traffic: _Traffic, error: RedisError) -> None:
+    async def _break(self, traffic: _Traffic, error: RedisError, *, wait: bool = False) -> None:
         traffic.broken = True
         for answer, _ in traffic.awaited:
             if not answer.done():
                 answer.set_exception(error)
         traffic.awaited.clear()
-        for task in traffic.tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        await traffic.line.disconnect(nowait=True)
+        others = [task for task in traffic.tasks if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await traffic.line.disconnect(nowait=not wait)
 
 
 async def _write(traffic: _Traffic) -> None:
