@@ -1,0 +1,305 @@
+"""Webhooks on real HTTP: what is sent, that anybody can verify it, and what happens where nobody wants it."""
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jwt import PyJWK
+
+from shared.files.keys import result_body
+from shared.queue import commands, keys
+from shared.queue.records import Outcome
+from shared.queue.states import State
+from shared.wire.webhook import load_or_create_keys
+from tests.integration.worker.conftest import Spawn
+from tests.integration.worker.floor import DEADLINE_S, RETENTION_S, Floor
+from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
+from worker.courier import Courier
+from worker.settings import CourierSettings
+
+BODY: dict[str, Any] = {
+    "images": [],
+    "prompt": "a cat",
+    "seed": 7,
+    "timings": {"inference": 0.5},
+    "has_nsfw_concepts": [],
+}
+SUCCESS = Outcome(State.SUCCEEDED, 200, json.dumps(BODY))
+
+
+@pytest.fixture
+def there() -> Iterator[Receiver]:
+    with receiver() as it:
+        yield it
+
+
+@contextmanager
+def courier(floor: Floor, **settings: Any) -> Generator[Courier]:
+    options: dict[str, Any] = {"egress_allow": "127.0.0.1", "webhook_retry_s": (0.1, 0.1), **settings}
+    it = Courier(CourierSettings(data_dir=floor.folder, redis_url=floor.redis_url, **options))
+    it.start()
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+def over(floor: Floor, url: str, outcome: Outcome = SUCCESS, **more: Any) -> str:
+    """A request that has just ended and wants `url` to know."""
+    id = floor.submit(webhook_url=url, **more)
+    attempt = floor.do(commands.claim("w", "claim", budget_px=2**50, lease_ms=60_000, retention_s=RETENTION_S))
+    assert attempt is not None
+    floor.do(commands.finish(attempt.held, outcome, retention_s=RETENTION_S))
+    return id
+
+
+def settled(floor: Floor, id: str) -> str | None:
+    """Waits until the queue knows how it went: '1' delivered, '0' given up."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    ear = threading.Event()
+    while (verdict := floor.redis.execute_command("HGET", keys.request(id), "webhook_delivered")) is None:
+        assert time.monotonic() < deadline_s
+        ear.wait(0.02)
+    return str(verdict)
+
+
+def as_fal_documents(call: Call, jwks: dict[str, list[dict[str, str]]]) -> None:
+    """fal's published verification, step by step. Raises where it must not be trusted."""
+    request_id, user_id, timestamp, signature = (
+        call.headers[f"x-fal-webhook-{name}"] for name in ("request-id", "user-id", "timestamp", "signature")
+    )
+    assert abs(time.time() - int(timestamp)) <= 300
+    message = "\n".join([request_id, user_id, timestamp, hashlib.sha256(call.body).hexdigest()]).encode()
+    for key in jwks["keys"]:
+        public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"]))
+        try:
+            public.verify(bytes.fromhex(signature), message)
+        except InvalidSignature:
+            continue
+        return
+    raise InvalidSignature
+
+
+class TestWhatIsSent:
+    def test_a_success(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            id = over(floor, there.url + "/hook?x=1")
+            call = there.next()
+            assert settled(floor, id) == "1"
+        assert call.path == "/hook?x=1"
+        assert call.headers["content-type"] == "application/json"
+        assert json.loads(call.body) == {
+            "error": None,
+            "gateway_request_id": id,
+            "payload": BODY,
+            "request_id": id,
+            "status": "OK",
+        }
+
+    def test_a_failure(self, floor: Floor, there: Receiver) -> None:
+        detail = {"detail": [{"loc": ["body", "image_url"], "msg": "no", "type": "image_load_error"}]}
+        with courier(floor):
+            over(floor, there.url, Outcome(State.FAILED, 422, json.dumps(detail), error="no"))
+            told = json.loads(there.next().body)
+        assert (told["status"], told["error"], told["payload"]) == ("ERROR", "Invalid status code: 422", detail)
+
+    def test_a_result_that_lies_in_the_store(self, floor: Floor, there: Receiver) -> None:
+        key = result_body("some-id", "some-claim")
+        floor.store.put(key, json.dumps(BODY).encode(), content_type="application/json", expires_at=None)
+        with courier(floor):
+            over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=key))
+            assert json.loads(there.next().body)["payload"] == BODY
+
+    def test_a_result_that_is_gone_is_told_as_unreadable(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key="results/gone/gone/result.json"))
+            told = json.loads(there.next().body)
+        assert told["payload"] is None
+        assert told["payload_error"]
+
+    def test_a_request_without_one_sends_nothing(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            id = floor.submit()
+            floor.cancel(id)
+            over(floor, there.url)
+            assert json.loads(there.next().body)["request_id"] != id
+        assert there.calls.empty()
+
+
+class TestSignature:
+    def test_verifies_as_fal_documents_it(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            over(floor, there.url)
+            call = there.next()
+        jwks = load_or_create_keys(floor.folder / "keys").jwks()
+        as_fal_documents(call, jwks)
+        with pytest.raises(InvalidSignature):
+            as_fal_documents(Call(call.path, call.headers, call.body + b" "), jwks)
+
+    def test_verifies_with_a_jose_library(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            over(floor, there.url)
+            call = there.next()
+        [jwk] = load_or_create_keys(floor.folder / "keys").jwks()["keys"]
+        public = PyJWK.from_dict(jwk).key
+        assert isinstance(public, Ed25519PublicKey)
+        head = call.headers
+        lines = [head["x-fal-webhook-request-id"], head["x-fal-webhook-user-id"], head["x-fal-webhook-timestamp"]]
+        message = "\n".join([*lines, hashlib.sha256(call.body).hexdigest()]).encode()
+        public.verify(bytes.fromhex(head["x-fal-webhook-signature"]), message)
+
+    def test_names_the_tenant(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor):
+            over(floor, there.url, tenant="ann")
+            assert there.next().headers["x-fal-webhook-user-id"] == "ann"
+
+
+def sequence(*statuses: int) -> Callable[[Call], Answer]:
+    left = list(statuses)
+
+    def answer(_: Call) -> Answer:
+        return left.pop(0) if left else 200, {"Location": "http://127.0.0.1:1/"}, b""
+
+    return answer
+
+
+class TestFailures:
+    @pytest.mark.parametrize("status", [301, 307, 304, 400, 410, 429, 500, 503])
+    def test_anything_but_a_2xx_is_tried_again_with_the_same_bytes(
+        self, floor: Floor, there: Receiver, status: int
+    ) -> None:
+        there.answer = sequence(status)
+        with courier(floor):
+            id = over(floor, there.url)
+            first, second = there.next(), there.next()
+            assert settled(floor, id) == "1"
+        assert first.body == second.body
+        assert there.calls.empty()
+        as_fal_documents(second, load_or_create_keys(floor.folder / "keys").jwks())
+
+    @pytest.mark.parametrize("status", [201, 202, 204])
+    def test_any_2xx_is_a_success(self, floor: Floor, there: Receiver, status: int) -> None:
+        there.answer = sequence(status)
+        with courier(floor):
+            assert settled(floor, over(floor, there.url)) == "1"
+
+    def test_it_is_given_up_in_the_end(self, floor: Floor, there: Receiver) -> None:
+        there.answer = sequence(500, 500, 500, 500)
+        with courier(floor):
+            assert settled(floor, over(floor, there.url)) == "0"
+        assert there.calls.qsize() == 3
+
+    def test_a_private_address_is_never_called(self, floor: Floor, there: Receiver) -> None:
+        with courier(floor, egress_allow=""):
+            assert settled(floor, over(floor, there.url)) == "0"
+        assert there.calls.empty()
+
+    def test_a_receiver_that_never_answers_costs_its_timeout_only(self, floor: Floor, there: Receiver) -> None:
+        hung, patience = threading.Event(), [1]
+
+        def answer(_: Call) -> Answer:
+            if patience:
+                patience.pop()
+                assert hung.wait(DEADLINE_S)
+            return 200, {}, b""
+
+        there.answer = answer
+        with courier(floor, webhook_timeout_s=0.3):
+            assert settled(floor, over(floor, there.url)) == "1"
+            hung.set()
+        assert there.calls.qsize() == 2
+
+    def test_a_slow_receiver_does_not_hold_up_the_others(self, floor: Floor, there: Receiver) -> None:
+        hung = threading.Event()
+        with receiver() as stuck, courier(floor, courier_concurrency=4, webhook_retry_s=(60.0,), webhook_timeout_s=20):
+            stuck.answer = sequence(500)
+            over(floor, stuck.url)
+            stuck.next()
+
+            def hang(_: Call) -> Answer:
+                assert hung.wait(DEADLINE_S)
+                return 200, {}, b""
+
+            stuck.answer = hang
+            many = [over(floor, stuck.url) for _ in range(8)]
+            stuck.next()
+            assert settled(floor, over(floor, there.url)) == "1"
+            assert stuck.calls.empty(), "a receiver known to fail gets a quarter of the threads"
+            hung.set()
+            assert [settled(floor, id) for id in many] == ["1"] * 8
+        numbers = [floor.redis.execute_command("HGET", keys.request(id), "webhook_attempt") for id in many]
+        assert numbers == ["1"] * 8, "those put off were not counted as tried"
+
+
+class TestProcess:
+    def test_a_courier_that_is_killed_loses_nothing(self, floor: Floor, spawn: Spawn, there: Receiver) -> None:
+        hung = threading.Event()
+
+        def hang(_: Call) -> Answer:
+            hung.wait(DEADLINE_S)
+            return 200, {}, b""
+
+        there.answer = hang
+        options = {"EGRESS_ALLOW": "127.0.0.1", "WEBHOOK_TIMEOUT_S": "1"}
+        first = spawn("worker.courier", **options)
+        id = over(floor, there.url)
+        body = there.next().body
+        first.process.kill()
+        first.exit_status()
+        hung.set()
+        floor.redis.execute_command("ZADD", keys.WEBHOOKS, "XX", 1, id)  # its lease has ended
+        second = spawn("worker.courier", **options)
+        assert there.next().body == body
+        assert settled(floor, id) == "1"
+        pid_file = floor.folder / "run" / "courier.pid"
+        assert int(pid_file.read_text()) == second.process.pid
+        second.process.terminate()
+        assert second.exit_status() == 0
+        assert not pid_file.exists()
+
+    def test_the_courier_rescues_what_a_dead_worker_held(self, floor: Floor) -> None:
+        id = floor.submit()
+        claim = commands.claim("gone", "claim", budget_px=2**50, lease_ms=1, retention_s=RETENTION_S)
+        assert floor.do(claim) is not None
+        with courier(floor):
+            floor.until(id, lambda view: view.state is State.QUEUED)
+
+    def test_the_courier_ends_what_nobody_starts_in_time(self, floor: Floor) -> None:
+        with courier(floor):
+            result = floor.finished(floor.submit(start_timeout_ms=200))
+        assert (result.status, result.start_timed_out) == (504, True)
+
+    def test_expired_files_are_deleted_and_others_stay(self, floor: Floor) -> None:
+        for name in ("old", "new"):
+            floor.store.put(f"uploads/{name}/x", b"x", content_type="text/plain", expires_at=None)
+        floor.do(commands.expect_files(["uploads/new/x"], 2**52))
+        with courier(floor, sweep_s=0.05):
+            id = floor.submit(start_timeout_ms=100)
+            floor.do(commands.expect_files(["uploads/old/x", "uploads/never/there"], 1))
+            floor.finished(id)
+            deadline_s = time.monotonic() + DEADLINE_S
+            while floor.redis.execute_command("ZSCORE", keys.FILES, "uploads/never/there") is not None:
+                assert time.monotonic() < deadline_s
+                threading.Event().wait(0.02)
+        assert floor.redis.execute_command("ZCARD", keys.FILES) == 1
+        assert not (floor.folder / "files" / "uploads" / "old").exists()
+        assert floor.store.stat("uploads/new/x").size_bytes == 1
+        floor.do(commands.forget_files(["uploads/new/x"]))
+
+
+def test_a_postponed_delivery_was_not_tried(floor: Floor) -> None:
+    id = over(floor, "http://hook")
+    [taken] = floor.do(commands.deliver(limit=9, lease_ms=60_000))
+    floor.do(commands.postpone(id, taken.attempt, by_ms=0))
+    [again] = floor.do(commands.deliver(limit=9, lease_ms=60_000))
+    assert again == taken
+    floor.do(commands.postpone(id, taken.attempt + 1, by_ms=0))
+    assert floor.do(commands.deliver(limit=9, lease_ms=60_000)) == []
