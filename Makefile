@@ -40,7 +40,7 @@ format:  ## puts the code into the house's format
 
 bench:  ## the measurements of docs/performance.md
 	$(SETUP) test
-	@exec $(PYTHON) -m tests.bench $(ARGS)
+	@exec $(PYTHON) tests/bench/queueing.py $(ARGS)
 
 dev-tls:  ## a local certificate authority and certificate, for clients that speak https only
 	$(SETUP) runtime
