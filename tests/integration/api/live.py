@@ -5,9 +5,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import uvicorn
-
-from api.app import create_app
+from api.server import make_server
 from api.settings import ApiSettings
 
 _START_S = 20
@@ -16,8 +14,7 @@ _START_S = 20
 @contextmanager
 def live(settings: ApiSettings) -> Generator[str]:
     """Yields its address, without a trailing slash, while it accepts calls."""
-    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
+    server = make_server(settings.model_copy(update={"port": 0}))
     thread = threading.Thread(target=server.run, name="api")
     thread.start()
     try:
