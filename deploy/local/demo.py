@@ -22,6 +22,8 @@ from deploy.local.stages import Stages
 from deploy.setup.progress import Bar
 
 START_S = 600
+FAINT = 0.15
+"""The stand-in's strength where none is given: its noise leaves the input to be seen through it."""
 PROMPT = "an oil painting of a mountain lake at sunset, thick brush strokes, warm light"
 FIELDS = {
     "PROMPT": ("prompt", str),
@@ -55,7 +57,7 @@ def main() -> int:
     print(f"From     {results.input}")
     print(f"To       {', '.join(str(path) for path in results.pictures)}")
     print(f"Both     {results.comparison}")
-    if os.environ.get("KOLORS_MODEL", "tiny") in ("tiny", "fake"):
+    if is_stand_in(os.environ):
         print(
             "\nThis was the built-in stand-in for the model, whose weights are random: it shows that everything\n"
             "works, not what Kolors paints. With an NVIDIA GPU: make demo KOLORS_MODEL=Kwai-Kolors/Kolors-diffusers"
@@ -66,6 +68,8 @@ def main() -> int:
 def read_arguments(environment: Mapping[str, str]) -> dict[str, object]:
     """The endpoint's arguments but for the picture. Raises `DemoFailed` with the variable's name."""
     arguments: dict[str, object] = {"prompt": PROMPT}
+    if is_stand_in(environment):
+        arguments["strength"] = FAINT
     for name, (field, kind) in FIELDS.items():
         text = environment.get(name)
         if text:
@@ -76,13 +80,18 @@ def read_arguments(environment: Mapping[str, str]) -> dict[str, object]:
     return arguments
 
 
+def is_stand_in(environment: Mapping[str, str]) -> bool:
+    return (environment.get("KOLORS_MODEL") or "tiny") in ("tiny", "fake")
+
+
 def paint(client: Client, arguments: dict[str, object], results: Results, stages: Stages) -> None:
     """The demo itself: upload, submit, watch, fetch. Raises `DemoFailed`."""
     with stages.timed("send picture"):
         image_url = client.upload(results.input)
     with stages.timed("request"):
-        request = client.submit({**arguments, "image_url": image_url})
         bar = Bar("request")
+        stages.enter("in the queue")
+        request = client.submit({**arguments, "image_url": image_url})
         for state in client.watch(request):
             stages.enter(state.stage)
             bar.at(state.part, state.text)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deploy.local.client import DemoFailed
-from deploy.local.demo import PROMPT, read_arguments
+from deploy.local.demo import FAINT, PROMPT, read_arguments
 from deploy.local.landscape import landscape
 from deploy.local.pictures import load, side_by_side
 from deploy.local.stages import Stages
@@ -20,7 +20,12 @@ def test_variables_become_arguments_of_their_type():
 
 
 def test_nothing_is_needed():
-    assert read_arguments({}) == {"prompt": PROMPT}
+    assert read_arguments({"KOLORS_MODEL": "/a/checkpoint"}) == {"prompt": PROMPT}
+
+
+def test_the_stand_in_leaves_the_input_visible_unless_it_is_told_otherwise():
+    assert read_arguments({}) == {"prompt": PROMPT, "strength": FAINT}
+    assert read_arguments({"STRENGTH": "1"})["strength"] == 1
 
 
 def test_a_number_that_is_none_is_named():
