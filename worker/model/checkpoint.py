@@ -80,6 +80,10 @@ def open_checkpoint(wanted: Wanted) -> Checkpoint:
     """Loads it, which takes from a third of a second (`tiny`) to minutes. Raises `WrongSetting`."""
     device = _device(wanted)
     dtype = _dtype(wanted, device)
+    if wanted.source == "tiny" and device.type == "cpu":
+        # Its tensors are too small to share out, and threads that wait for one another are slow beside other work:
+        # measured, a step took 20 times as long with two threads on two busy cores.
+        torch.set_num_threads(1)
     directory = _directory(wanted, half=dtype.itemsize == 2)
     _check(wanted, directory, device, dtype)
     half = "fp16" if dtype.itemsize == 2 and any((directory / "unet").glob("*.fp16*.safetensors")) else None

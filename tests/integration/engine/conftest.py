@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
@@ -16,12 +14,12 @@ from worker.model.libraries import KolorsImg2ImgPipeline
 from worker.model.solver import noise_scheduler
 from worker.model.tiny import tiny_checkpoint
 
-MakeJob = Callable[..., Job]
-Stock = Callable[..., Any]
+Stock = Callable[[Job, str], Any]
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
     return tmp_path_factory.mktemp("models")
 
 
@@ -34,7 +32,7 @@ def runner(models: Path) -> Iterator[TorchRunner]:
 
 @pytest.fixture(scope="session")
 def stock(models: Path) -> Stock:
-    """The stock pipeline's answer to a job: `output` is `latent`, `np` or `pil`."""
+    """The stock pipeline's answer to a job; its second argument is the pipeline's `output_type`."""
     pipeline = KolorsImg2ImgPipeline.from_pretrained(tiny_checkpoint(models), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     schedule = dict(pipeline.scheduler.config)
@@ -56,26 +54,3 @@ def stock(models: Path) -> Stock:
         ).images
 
     return call
-
-
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Soft colours, not noise: what an autoencoder is made for."""
-    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def job(**changes: Any) -> Job:
-    wanted: dict[str, Any] = {
-        "id": "job",
-        "prompt": "a cat on the road",
-        "negative_prompt": "",
-        "image": picture(64, 64),
-        "strength": 0.85,
-        "steps": 6,
-        "guidance_scale": 5.0,
-        "seed": 1234,
-        "images": 1,
-        "solver": "EulerDiscreteScheduler",
-        "check_safety": False,
-    }
-    return Job(**{**wanted, **changes})

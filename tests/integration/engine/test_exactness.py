@@ -1,0 +1,131 @@
+"""The determinism contract on a processor in float32: see docs/determinism.md.
+
+Alone: bitwise the stock pipeline. In company, whoever it is and whenever they come: the same within rounding.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from tests.integration.engine.conftest import Stock
+from tests.unit.engine.jobs import job, picture
+from worker.engine.job import Job
+from worker.engine.runner import TorchRunner
+from worker.engine.state import DenoiseState
+from worker.model.solver import NAMES
+
+JOBS = [
+    job(id="0", solver=NAMES[0], prompt="a photo of a cat", strength=0.85, steps=8, seed=100),
+    job(id="1", solver=NAMES[1], prompt="a photo of a dog", strength=0.5, steps=12, guidance_scale=1.0, images=2),
+    job(id="2", solver=NAMES[2], prompt="", negative_prompt="blurry", strength=1.0, steps=6, guidance_scale=7.5),
+    job(id="3", solver=NAMES[3], prompt="dark sea", strength=0.7, steps=9, guidance_scale=3.0, images=3, seed=2**63),
+    job(id="4", solver=NAMES[4], prompt="forest", strength=0.6, steps=14, guidance_scale=1.0, negative_prompt="x"),
+    job(id="5", solver=NAMES[5], prompt="river", strength=0.95, steps=7, guidance_scale=9.7, images=2, seed=17),
+    job(id="6", solver=NAMES[4], prompt="一张瓢虫的照片", negative_prompt="dark", strength=0.6, steps=15, seed=777),
+    job(id="7", solver=NAMES[1], prompt="late", strength=0.9, steps=9, guidance_scale=4.0, images=2, seed=778),
+]
+
+
+def joined(runner: TorchRunner, one: Job) -> DenoiseState:
+    return runner.prepare(one, runner.key(one.image.width, one.image.height, precise=False))
+
+
+def step(runner: TorchRunner, states: Sequence[DenoiseState], slots: int = 64) -> None:
+    assert runner.advance(states, runner.predict(states, slots=slots)) == [None] * len(states)
+
+
+def alone(runner: TorchRunner, one: Job) -> DenoiseState:
+    state = joined(runner, one)
+    while state.step < state.steps:
+        step(runner, [state])
+    return state
+
+
+@pytest.mark.parametrize("one", JOBS, ids=lambda one: f"{one.solver}-{one.images}")
+def test_alone_it_is_bitwise_the_stock_pipeline(runner: TorchRunner, stock: Stock, one: Job) -> None:
+    state = alone(runner, one)
+    assert torch.equal(state.latents, stock(one, "latent"))
+    for ours, theirs in zip(runner.decode(state, job=one).pictures, stock(one, "pil"), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("size", [(64, 128), (104, 72), (128, 128)])
+def test_alone_at_other_sizes(runner: TorchRunner, stock: Stock, size: tuple[int, int]) -> None:
+    one = job(image=picture(*size), steps=3)
+    assert torch.equal(alone(runner, one).latents, stock(one, "latent"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_the_stock_pipeline_fails_one_step_is_done(runner: TorchRunner, stock: Stock, name: str) -> None:
+    one = job(solver=name, steps=10, strength=0.01)
+    with pytest.raises(RuntimeError):
+        stock(one, "pil")
+    same = job(solver=name, steps=10, strength=0.1)
+    assert torch.equal(alone(runner, one).latents, stock(same, "latent"))
+
+
+def test_the_same_seed_alone_twice_is_bitwise_equal_whatever_ran_before(runner: TorchRunner) -> None:
+    first = alone(runner, JOBS[3])
+    crowd = [joined(runner, one) for one in JOBS]
+    for _ in range(3):
+        step(runner, crowd)
+    alone(runner, job(image=picture(128, 64), prompt="another"))
+    assert torch.equal(alone(runner, JOBS[3]).latents, first.latents)
+
+
+def in_company(runner: TorchRunner, order: Sequence[int], every: int, lost: int | None) -> dict[int, DenoiseState]:
+    """They join in this order, one every so many steps; number `lost` is dropped after four steps of the batch."""
+    coming, here, done, ticks = list(order), dict[int, DenoiseState](), dict[int, DenoiseState](), 0
+    while coming or here:
+        while coming and (ticks >= every * (len(order) - len(coming)) or not here):
+            number = coming.pop(0)
+            here[number] = joined(runner, JOBS[number])
+        step(runner, list(here.values()))
+        ticks += 1
+        if ticks == 4 and lost is not None:
+            del here[lost]
+        for number, state in list(here.items()):
+            if state.step == state.steps:
+                done[number] = here.pop(number)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("order", "every", "lost"),
+    [(range(8), 0, None), (range(8), 2, None), (range(7, -1, -1), 2, None), (range(8), 1, 0)],
+    ids=["together", "staggered", "reversed", "one lost"],
+)
+def test_company_changes_nothing_but_rounding(
+    runner: TorchRunner, order: Sequence[int], every: int, lost: int | None
+) -> None:
+    done = in_company(runner, order, every, lost)
+    assert len(done) == len(JOBS) - (lost is not None)
+    for number, state in done.items():
+        reference = alone(runner, JOBS[number])
+        assert (state.latents - reference.latents).abs().max() < 1e-4
+        painted, expected = (runner.decode(it, job=JOBS[number]).pictures for it in (state, reference))
+        for ours, theirs in zip(painted, expected, strict=True):
+            assert np.abs(np.asarray(ours, np.int16) - np.asarray(theirs, np.int16)).max() <= 1
+
+
+def test_the_comparison_would_see_a_fault(runner: TorchRunner) -> None:
+    reference = alone(runner, JOBS[0]).latents
+    for changes in ({"prompt": "a photo of a dog"}, {"negative_prompt": "x"}, {"guidance_scale": 5.1}, {"seed": 101}):
+        other = alone(runner, job(**{**{name: getattr(JOBS[0], name) for name in JOBS[0].__slots__}, **changes}))
+        assert (other.latents - reference).abs().max() > 1e-3
+
+
+def test_more_pictures_than_slots_are_cut_and_equal(runner: TorchRunner) -> None:
+    eight = job(images=8, steps=3, solver=NAMES[1])
+    state = joined(runner, eight)
+    while state.step < state.steps:
+        step(runner, [state], slots=3)
+    assert (state.latents - alone(runner, eight).latents).abs().max() < 1e-4
+
+
+def test_picture_k_of_many_is_that_of_seed_plus_k(runner: TorchRunner) -> None:
+    many = alone(runner, job(images=3, seed=50, steps=4, solver=NAMES[3]))
+    third = alone(runner, job(seed=52, steps=4, solver=NAMES[3]))
+    assert (many.latents[2:] - third.latents).abs().max() < 1e-4

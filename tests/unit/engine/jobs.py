@@ -1,0 +1,105 @@
+"""Jobs to paint, and a runner into which faults can be planted."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from worker.engine.fake import FakeRunner, FakeState
+from worker.engine.job import Job, Progress
+from worker.engine.protocol import BatchKey, Decoded
+
+
+def picture(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
+    """Soft colours, not noise: what an autoencoder is made for."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def job(**changes: Any) -> Job:
+    wanted: dict[str, Any] = {
+        "id": "job",
+        "prompt": "a cat on the road",
+        "negative_prompt": "",
+        "image": picture(),
+        "strength": 0.85,
+        "steps": 6,
+        "guidance_scale": 5.0,
+        "seed": 1234,
+        "images": 1,
+        "solver": "EulerDiscreteScheduler",
+        "check_safety": True,
+    }
+    return Job(**{**wanted, **changes})
+
+
+def unheard(_: Progress) -> None:
+    return
+
+
+Fault = Callable[[Sequence[Job], int], None]
+
+
+class Planted(FakeRunner):
+    """Remembers who was stepped together. `fault` sees the jobs and the slots of every prediction and may raise;
+    so may `prepare_fault`, `decode_fault` and `advance_fault`, which see one job."""
+
+    def __init__(
+        self,
+        *,
+        slots: int = 16,
+        fault: Fault | None = None,
+        prepare_fault: Callable[[Job], None] | None = None,
+        decode_fault: Callable[[Job], None] | None = None,
+        advance_fault: Callable[[Job], None] | None = None,
+        more_precise: bool = False,
+    ) -> None:
+        super().__init__(slots=slots)
+        self.steps: list[list[str]] = []
+        self.prepared: list[tuple[str, str]] = []
+        self.decoding = threading.Event()
+        self.may_decode = threading.Event()
+        self.may_decode.set()
+        self.closed = False
+        self._fault = fault
+        self._prepare_fault = prepare_fault
+        self._decode_fault = decode_fault
+        self._advance_fault = advance_fault
+        self._more_precise = more_precise
+
+    def key(self, width: int, height: int, *, precise: bool) -> BatchKey:
+        return BatchKey(height // 8, width // 8, "precise" if precise and self._more_precise else "plain")
+
+    def prepare(self, job: Job, key: BatchKey) -> FakeState:
+        self.prepared.append((job.id, key.dtype))
+        if self._prepare_fault is not None:
+            self._prepare_fault(job)
+        return super().prepare(job, key)
+
+    def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+        if self._fault is not None:
+            self._fault([state.job for state in states], slots)
+        self.steps.append([state.job.id for state in states])
+        return super().predict(states, slots=slots)
+
+    def advance(self, states: Sequence[FakeState], predictions: Sequence[None]) -> Sequence[Exception | None]:
+        errors = list(super().advance(states, predictions))
+        for place, state in enumerate(states):
+            try:
+                if self._advance_fault is not None:
+                    self._advance_fault(state.job)
+            except ValueError as error:
+                errors[place] = error
+        return errors
+
+    def decode(self, state: FakeState, *, job: Job) -> Decoded:
+        self.decoding.set()
+        assert self.may_decode.wait(10)
+        if self._decode_fault is not None:
+            self._decode_fault(job)
+        return super().decode(state, job=job)
+
+    def close(self) -> None:
+        self.closed = True

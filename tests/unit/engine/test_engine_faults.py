@@ -1,0 +1,173 @@
+"""What goes wrong in one job stays with it; what cannot be survived fails everybody at once and says so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shared.errors import InternalFault, OutOfMemory, Unavailable
+from tests.unit.engine.jobs import Planted, job, picture, unheard
+from worker.engine.engine import Engine
+from worker.engine.job import Job
+from worker.engine.protocol import BatchKey, Unusable
+
+
+def until_idle(engine: Engine[Any, Any]) -> None:
+    while engine.step():
+        pass
+
+
+def raising_for(name: str, error: Exception) -> Any:
+    def fault(job: Job) -> None:
+        if job.id == name:
+            raise error
+
+    return fault
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "advance_fault", "decode_fault"])
+def test_a_fault_of_one_job_is_its_own(where: str) -> None:
+    plant: dict[str, Any] = {where: raising_for("bad", ValueError("planted"))}
+    engine: Engine[Any, Any] = Engine(Planted(**plant))
+    futures = {name: engine.submit(job(id=name), unheard) for name in ("good", "bad", "fine")}
+    until_idle(engine)
+    engine.close(wait=True)
+    assert isinstance(futures["bad"].exception(0), InternalFault)
+    assert len(futures["good"].result(0).pictures) == len(futures["fine"].result(0).pictures) == 1
+
+
+def test_a_step_that_fails_is_tried_with_each_alone_to_find_the_guilty() -> None:
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if any(one.id == "bad" for one in jobs):
+            raise ValueError("planted")
+
+    runner = Planted(fault=fault)
+    engine: Engine[Any, Any] = Engine(runner)
+    futures = {name: engine.submit(job(id=name), unheard) for name in ("good", "bad", "fine")}
+    until_idle(engine)
+    engine.close(wait=True)
+    assert isinstance(futures["bad"].exception(0), InternalFault)
+    assert len(futures["good"].result(0).pictures) == 1
+    assert runner.steps[:3] == [["good"], ["fine"], ["good", "fine"]]
+
+
+def test_out_of_memory_halves_the_batch_from_then_on() -> None:
+    def fault(_: Sequence[Job], slots: int) -> None:
+        if slots > 2:
+            raise OutOfMemory
+
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(Planted(slots=16, fault=fault), on_fatal=fatal.append)
+    futures = [engine.submit(job(id=str(k)), unheard) for k in range(4)]
+    until_idle(engine)
+    assert engine.capacity_px(64, 64) == 2 * 64 * 64
+    engine.close(wait=True)
+    assert all(len(future.result(0).pictures) == 1 for future in futures)
+    assert fatal == []
+
+
+def test_out_of_memory_twice_ends_the_engine() -> None:
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].image.width == 128:
+            raise OutOfMemory
+
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(Planted(fault=fault), on_fatal=fatal.append)
+    big = [engine.submit(job(id=f"big {k}", image=picture(128, 128)), unheard) for k in range(2)]
+    small = engine.submit(job(id="small", steps=150), unheard)
+    engine.start()
+    assert isinstance(big[0].exception(10), OutOfMemory)
+    assert isinstance(big[1].exception(10), OutOfMemory)
+    assert isinstance(small.exception(10), Unavailable)
+    engine.close(wait=True)
+    assert len(fatal) == 1
+    assert isinstance(engine.submit(job(), unheard).exception(0), Unavailable)
+
+
+def test_a_single_picture_out_of_memory_has_nothing_to_split() -> None:
+    def fault(_: Sequence[Job], __: int) -> None:
+        raise OutOfMemory
+
+    runner = Planted(fault=fault)
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    future = engine.submit(job(), unheard)
+    engine.start()
+    assert isinstance(future.exception(10), OutOfMemory)
+    engine.close(wait=True)
+    assert len(fatal) == 1
+
+
+def test_out_of_memory_while_preparing_or_decoding_fails_that_job_alone() -> None:
+    plant = raising_for("bad", OutOfMemory())
+    for runner in (Planted(prepare_fault=plant), Planted(decode_fault=plant)):
+        engine: Engine[Any, Any] = Engine(runner)
+        bad, good = engine.submit(job(id="bad"), unheard), engine.submit(job(id="good"), unheard)
+        until_idle(engine)
+        engine.close(wait=True)
+        assert isinstance(bad.exception(0), OutOfMemory)
+        assert len(good.result(0).pictures) == 1
+
+
+def test_an_unusable_picture_is_painted_once_more_in_higher_precision() -> None:
+    spoiled = [True]
+
+    def fault(_: Job) -> None:
+        if spoiled.pop() if spoiled else False:
+            raise Unusable("not finite")
+
+    runner = Planted(decode_fault=fault, more_precise=True)
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    future = engine.submit(job(id="dark"), unheard)
+    assert len(future.result(10).pictures) == 1
+    engine.close(wait=True)
+    assert runner.prepared == [("dark", "plain"), ("dark", "precise")]
+
+
+def test_closing_waits_for_the_second_try() -> None:
+    spoiled = [True]
+
+    def fault(_: Job) -> None:
+        if spoiled.pop() if spoiled else False:
+            raise Unusable("not finite")
+
+    runner = Planted(decode_fault=fault, more_precise=True)
+    runner.may_decode.clear()
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    future = engine.submit(job(), unheard)
+    assert runner.decoding.wait(10)
+    runner.may_decode.set()
+    engine.close(wait=True)
+    assert len(future.result(0).pictures) == 1
+
+
+@pytest.mark.parametrize("more_precise", [True, False])
+def test_a_picture_that_stays_unusable_is_a_clear_error(more_precise: bool) -> None:
+    def fault(_: Job) -> None:
+        raise Unusable("not finite")
+
+    runner = Planted(decode_fault=fault, more_precise=more_precise)
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    error = engine.submit(job(), unheard).exception(10)
+    engine.close(wait=True)
+    assert isinstance(error, InternalFault)
+    assert "no usable picture" in error.message
+    assert len(runner.prepared) == (2 if more_precise else 1)
+
+
+class Buggy(Planted):
+    def slots(self, key: BatchKey) -> int:
+        raise RuntimeError("planted")
+
+
+def test_a_bug_outside_of_any_job_fails_everybody_and_says_so() -> None:
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(Buggy(), on_fatal=fatal.append)
+    engine.start()
+    future = engine.submit(job(), unheard)
+    assert isinstance(future.exception(10), Unavailable)
+    engine.close(wait=True)
+    assert [str(error) for error in fatal] == ["planted"]
