@@ -1,6 +1,7 @@
 """The composition root of the API: the only place that opens things and wires them together."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
@@ -30,6 +31,8 @@ from shared.queue.connect import open_async
 from shared.queue.pipe import Pipe
 from shared.queue.pokes import Pokes
 from shared.wire.webhook import load_or_create_keys
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -85,6 +88,7 @@ def _registry() -> CollectorRegistry:
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context: Context = app.state.context
     listening = asyncio.create_task(context.hub.run())
+    listening.add_done_callback(_say_if_broken)
     try:
         yield
     finally:
@@ -93,6 +97,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         with suppress(asyncio.CancelledError):
             await listening
         await context.redis.aclose()
+
+
+def _say_if_broken(listening: asyncio.Task[None]) -> None:
+    """Without it streams and runs still go on, at the pace of their second looks."""
+    if not listening.cancelled() and (error := listening.exception()) is not None:
+        _log.critical("pokes are no longer heard", exc_info=error)
 
 
 async def _of_router(request: Request, error: Exception) -> Response:

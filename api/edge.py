@@ -80,7 +80,6 @@ def _preflight(scope: Scope) -> Response:
     return Response(
         status_code=204,
         headers={
-            "allow": _METHODS,
             "access-control-allow-methods": _METHODS,
             "access-control-allow-headers": cast("bytes", asked).decode("latin-1"),
             "access-control-max-age": "86400",

@@ -71,6 +71,7 @@ def document(server_url: str) -> Json:
 
 
 _KEY: Json = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Fal Key"}
+_TIMEOUT: Json = {"type": "number", "minimum": 0.1, "exclusiveMinimum": True}
 _LOGS: Json = {
     "name": "logs",
     "in": "query",
@@ -84,10 +85,14 @@ def _submit() -> Json:
         "parameters": [
             _query("fal_webhook", {"type": "string", "format": "uri"}, "Where to post the result."),
             _query("fal_max_queue_length", {"type": "integer", "minimum": 0}, "Refuse the call if more are waiting."),
-            _header("X-Fal-Request-Timeout", {"type": "number"}, "Seconds within which it must have begun."),
-            _header("X-Total-Timeout", {"type": "number"}, "Seconds within which it must be finished."),
+            _header("X-Fal-Request-Timeout", _TIMEOUT, "Seconds within which it must have begun."),
+            _header("X-Total-Timeout", _TIMEOUT, "Seconds within which it must be finished."),
             _header("X-Fal-Queue-Priority", {"type": "string", "enum": ["normal", "low"]}, "Its lane."),
-            _header("Idempotency-Key", {"type": "string", "maxLength": 255}, "The same key and body: one request."),
+            _header(
+                "Idempotency-Key",
+                {"type": "string", "minLength": 1, "maxLength": 255},
+                "The same key and body: one request.",
+            ),
         ],
         "requestBody": {"required": True, "content": _json(_ref(_INPUT))},
         "responses": {

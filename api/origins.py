@@ -134,6 +134,8 @@ class Origins:
             address = ipaddress.ip_address(client)
         except ValueError:
             return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
         return any(address.version == network.version and address in network for network in self._proxies)
 
     def _place_of(self, scheme: str, authority: str) -> tuple[str, bool]:

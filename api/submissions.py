@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from api import pictures
@@ -25,6 +26,8 @@ from shared.wire.image import Input, NotAnObject, most_px, read_input
 from shared.wire.queue import new_request_id
 
 _LONGEST_WEBHOOK = 2048
+_LARGE = 1024 * 1024
+"""Bodies from here on are hashed in a thread, beside the event loop."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -36,7 +39,7 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     """
     order = _order(context, request)
     body = await read_body(request, context.settings.max_body_bytes)
-    sha256 = hashlib.sha256(body).hexdigest()
+    sha256 = _sha256(body) if len(body) < _LARGE else await run_in_threadpool(_sha256, body)
     try:
         return await _enqueue(context, order, read_input(body), sha256)
     except NotAnObject:
@@ -93,6 +96,10 @@ async def _enqueue(context: Context, order: Submission, given: Input, sha256: st
 
 async def _run(context: Context, submission: Submission) -> Receipt:
     return await context.run(commands.submit(submission, retention_s=context.settings.retention_s))
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _rejection(error: InvalidInput) -> Outcome:
