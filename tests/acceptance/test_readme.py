@@ -75,7 +75,7 @@ def test_javascript_by_rewriting(server: Server, folder: Path):
 
 def test_curl(server: Server, folder: Path):
     if shutil.which("curl") is None:
-        pytest.skip("not installed: curl")
+        pytest.skip("needs curl")
     (snippet,) = [snippet for snippet in snippets("sh") if snippet.startswith("curl ")]
     answer = run(["/bin/sh", "-c", snippet.replace(WRITTEN, server.url)], folder)
     assert '"images"' in answer
