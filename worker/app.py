@@ -62,6 +62,7 @@ class Worker:
                 if self._station is not None:
                     self._station.drain(settings.grace_s)
                     self._station.close()
+                    _log.info("stopped")
 
     def _start(self) -> None:
         try:
@@ -159,6 +160,7 @@ def _refuse(error: WrongSetting) -> int:
 
 def _end(status: int) -> None:
     logging.shutdown()
+    sys.stderr.flush()
     os._exit(status)
 
 
@@ -166,4 +168,4 @@ worker = Worker()
 app = worker.broker.app
 
 if __name__ == "__main__":
-    sys.exit(worker.run())
+    _end(worker.run())  # at once: taking torch apart in order takes seconds of a drain

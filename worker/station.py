@@ -90,6 +90,8 @@ class Station:
     def drain(self, grace_s: float) -> bool:
         """Claims nothing more; what is not done in time goes back to the queue. True when all threads are free."""
         with self._drained:
+            if not self.draining:
+                _log.info("draining: %d requests in hand", self.leases.held())
             self.draining = True
             self.admission.close()
             self._renewals.hurry()

@@ -1,0 +1,85 @@
+"""Pictures from the world: fetched once, checked, and refused with the reason where they do not come."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shared.queue.states import State
+from tests.integration.worker.floor import Floor, Workplace, open_workplace, png
+from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
+
+
+@pytest.fixture
+def there() -> Iterator[Receiver]:
+    with receiver() as it:
+        yield it
+
+
+@pytest.fixture
+def workplace(floor: Floor) -> Iterator[Workplace]:
+    with open_workplace(floor, egress_allow="127.0.0.1", max_download_bytes=100_000) as workplace:
+        yield workplace
+
+
+def served(floor: Floor, workplace: Workplace, url: str) -> str:
+    id = floor.submit(image_url=url)
+    assert workplace.station.answer() == 1
+    return id
+
+
+def answers(status: int, content: bytes = b"", **headers: str) -> Any:
+    def answer(_: Call) -> Answer:
+        return status, headers, content
+
+    return answer
+
+
+def test_a_picture_by_its_address(floor: Floor, workplace: Workplace, there: Receiver) -> None:
+    there.answer = answers(200, png((80, 48)))
+    [image] = floor.output(served(floor, workplace, there.url + "/a.png"))["images"]
+    assert (image["width"], image["height"]) == (80, 48)
+    assert there.next().path == "/a.png"
+    assert there.calls.empty()
+
+
+def test_behind_a_redirect(floor: Floor, workplace: Workplace, there: Receiver) -> None:
+    there.answer = lambda call: (
+        (200, {}, png()) if call.path == "/there" else (302, {"Location": there.url + "/there"}, b"")
+    )
+    assert floor.output(served(floor, workplace, there.url))["images"]
+
+
+@pytest.mark.parametrize("status", [204, 403, 404, 500])
+def test_one_that_does_not_come_is_not_tried_again(
+    floor: Floor, workplace: Workplace, there: Receiver, status: int
+) -> None:
+    there.answer = answers(status)
+    id = served(floor, workplace, there.url)
+    assert floor.problem(id)["type"] == "file_download_error"
+    assert floor.view(id).attempts == 1
+
+
+def test_no_picture_at_all(floor: Floor, workplace: Workplace, there: Receiver) -> None:
+    there.answer = answers(200, b"<html>sign in first</html>")
+    assert floor.problem(served(floor, workplace, there.url))["type"] == "image_load_error"
+
+
+def test_one_that_is_too_large(floor: Floor, workplace: Workplace, there: Receiver) -> None:
+    there.answer = answers(200, bytes(100_001))
+    item = floor.problem(served(floor, workplace, there.url))
+    assert (item["type"], item["ctx"]) == ("file_too_large", {"max_size": 100_000})
+
+
+def test_a_private_address_is_refused_without_a_call(floor: Floor, there: Receiver) -> None:
+    with open_workplace(floor) as workplace:
+        item = floor.problem(served(floor, workplace, there.url))
+    assert item["type"] == "file_download_error"
+    assert there.calls.empty()
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "data:image/png;base64,AAAA", "http://", "?"])
+def test_what_is_no_web_address(floor: Floor, workplace: Workplace, url: str) -> None:
+    id = served(floor, workplace, url)
+    assert floor.problem(id)["type"] == "file_download_error"
+    assert floor.view(id).state is State.FAILED
