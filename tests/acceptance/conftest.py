@@ -57,7 +57,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[trustme.CA, Pat
 def tls_server(
     tmp_path_factory: pytest.TempPathFactory, authority: tuple[trustme.CA, Path], receiver: Receiver
 ) -> Iterator[Server]:
-    """The system on the tiny model over https, under the names of fal's hosts, too, and for one key only."""
+    """The system on the tiny model over https, under the names of fal's hosts, too, and for one key only, and
+    with two workers."""
     ca, ca_file = authority
     directory = tmp_path_factory.mktemp("tls-server")
     certificate = ca.issue_cert("localhost", "127.0.0.1", *FAL_NAMES)
@@ -71,6 +72,7 @@ def tls_server(
         kolors_model="tiny",
         egress_allow=receiver.address,
         api_keys=KEY,
+        workers="2",
         tls_cert_file=str(chain),
         tls_key_file=str(key),
     )

@@ -235,8 +235,9 @@ def test_a_wrong_picture(caller: Caller, kind: str) -> None:
 
 
 def endless() -> Iterator[bytes]:
+    chunk = noise(65536)
     while True:
-        yield noise(65536)
+        yield chunk
 
 
 def test_a_slim_picture_at_the_limit_is_taken(caller: Caller) -> None:

@@ -70,7 +70,7 @@ def test_company_changes_no_picture_by_more_than_a_grey_level(caller: Caller) ->
             prompt=f"picture number {k}",
             scheduler=SOLVERS[k % 6],
             guidance_scale=1 + k % 4,
-            num_inference_steps=6 + 2 * k,
+            num_inference_steps=5 + k,
             strength=[0.4, 0.8, 1.0][k % 3],
             num_images=1 + k % 2,
             seed=k,
@@ -120,9 +120,9 @@ def test_every_parameter_changes_the_picture(caller: Caller, reference: Image.Im
 
 
 def test_strength_goes_from_the_input_away(caller: Caller) -> None:
-    floor = first(caller, arguments(strength=0.01, num_inference_steps=50))
+    floor = first(caller, arguments(strength=0.01, num_inference_steps=20))
     distances = [
-        mean_distance(first(caller, arguments(strength=strength, num_inference_steps=50)), floor)
+        mean_distance(first(caller, arguments(strength=strength, num_inference_steps=20)), floor)
         for strength in (0.3, 0.6, 1.0)
     ]
 
@@ -147,7 +147,7 @@ def test_the_least_strength_keeps_the_input(caller: Caller) -> None:
         ((64, 64), None, (64, 64)),
         ((71, 65), None, (64, 64)),
         ((100, 60), None, (96, 56)),
-        ((1600, 900), None, None),
+        ((1200, 900), None, None),
         ((64, 64), "square", (512, 512)),
         ((64, 64), {"width": 100, "height": 50}, (96, 48)),
         ((64, 64), {"width": 128}, (128, 512)),
@@ -171,11 +171,8 @@ def test_the_size_of_the_result(
 @pytest.mark.parametrize(
     ("preset", "size"),
     [
-        ("square_hd", (1024, 1024)),
         ("square", (512, 512)),
-        ("portrait_4_3", (768, 1024)),
         ("portrait_16_9", (576, 1024)),
-        ("landscape_4_3", (1024, 768)),
         ("landscape_16_9", (1024, 576)),
     ],
 )

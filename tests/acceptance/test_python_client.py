@@ -72,7 +72,7 @@ def test_status_carries_logs_only_when_asked(fal: fal_client.SyncClient) -> None
 
 
 def test_iter_events_goes_from_the_queue_to_completion(fal: fal_client.SyncClient) -> None:
-    handle = fal.submit(ENDPOINT, long_arguments(image_size="square", num_inference_steps=20))
+    handle = fal.submit(ENDPOINT, long_arguments(num_inference_steps=25))
 
     events = list(handle.iter_events(with_logs=True, interval=0.02))
 
@@ -92,7 +92,7 @@ def test_subscribe_reports_updates_and_returns_the_output(fal: fal_client.SyncCl
 
     output = fal.subscribe(
         ENDPOINT,
-        long_arguments(image_size="square", num_inference_steps=10),
+        long_arguments(num_inference_steps=15),
         with_logs=True,
         interval=0.02,
         on_enqueue=ids.append,
@@ -107,7 +107,7 @@ def test_subscribe_reports_updates_and_returns_the_output(fal: fal_client.SyncCl
     ]
     assert messages
     assert isinstance(updates[-1], fal_client.Completed)
-    assert picture_at(output["images"][0]["url"]).size == (512, 512)
+    assert picture_at(output["images"][0]["url"]).size == (256, 256)
     assert fal.result(ENDPOINT, ids[0]) == output
 
 

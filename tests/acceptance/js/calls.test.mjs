@@ -22,7 +22,7 @@ test("subscribe polls, passes logs on and resolves with the output", async () =>
   const updates = [];
   let enqueued;
   const { data, requestId } = await fal.subscribe(ENDPOINT, {
-    input: longInput({ image_size: "square", num_inference_steps: 10 }),
+    input: longInput({ num_inference_steps: 20 }),
     logs: true,
     pollInterval: 25,
     onEnqueue: (id) => (enqueued = id),
@@ -42,7 +42,7 @@ test("subscribe polls, passes logs on and resolves with the output", async () =>
 test("subscribe streams, and every log line comes once", async () => {
   const updates = [];
   const { data, requestId } = await fal.subscribe(ENDPOINT, {
-    input: longInput({ image_size: "square", num_inference_steps: 10 }),
+    input: longInput({ num_inference_steps: 20 }),
     mode: "streaming",
     logs: true,
     onQueueUpdate: (update) => updates.push(structuredClone(update)),
@@ -76,7 +76,7 @@ test("the queue's calls one by one", async () => {
 
 test("streamStatus ends with the completed status", async () => {
   const { request_id: requestId } = await fal.queue.submit(ENDPOINT, {
-    input: longInput({ image_size: "square", num_inference_steps: 10 }),
+    input: longInput({ num_inference_steps: 20 }),
   });
   const stream = await fal.queue.streamStatus(ENDPOINT, { requestId, logs: true });
   const events = [];

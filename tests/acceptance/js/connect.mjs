@@ -39,7 +39,7 @@ export function input(changes = {}) {
 }
 
 export function longInput(changes = {}) {
-  return input({ num_inference_steps: 150, strength: 1, image_size: "square_hd", ...changes });
+  return input({ num_inference_steps: 150, strength: 1, image_size: { width: 256, height: 256 }, ...changes });
 }
 
 export async function bytesAt(url) {

@@ -17,7 +17,7 @@ arguments = {
 
 async def main() -> None:
     doomed = await fal_client.submit_async(
-        ENDPOINT, arguments=arguments | {"num_inference_steps": 150, "image_size": "square_hd"}
+        ENDPOINT, arguments=arguments | {"num_inference_steps": 150, "image_size": {"width": 512, "height": 512}}
     )
     outputs = await asyncio.gather(
         fal_client.run_async(ENDPOINT, arguments=arguments | {"seed": 1}),

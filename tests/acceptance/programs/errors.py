@@ -11,7 +11,7 @@ arguments = {
     "prompt": "a capybara in sunglasses",
     "image_url": fal_client.encode_image(Image.radial_gradient("L").convert("RGB"), "png"),
 }
-long = arguments | {"num_inference_steps": 150, "strength": 1, "image_size": "square_hd"}
+long = arguments | {"num_inference_steps": 150, "strength": 1, "image_size": {"width": 256, "height": 256}}
 
 
 def failure(call: Callable[[], object]) -> dict[str, object]:
