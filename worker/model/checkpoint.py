@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 _DEFAULT_SAFETY_CHECKER = "Falconsai/nsfw_image_detection"
 """For checkpoints that bring none. Kolors' own repository does not."""
+_LONGEST_HEADER_BYTES = 100_000_000
 _DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -85,10 +86,10 @@ def open_checkpoint(wanted: Wanted) -> Checkpoint:
         # measured, a step took 20 times as long with two threads on two busy cores.
         torch.set_num_threads(1)
     directory = _directory(wanted, half=dtype.itemsize == 2)
-    _check(wanted, directory, device, dtype)
     half = "fp16" if dtype.itemsize == 2 and any((directory / "unet").glob("*.fp16*.safetensors")) else None
     from_here: dict[str, Any] = {"local_files_only": True, "dtype": dtype}
     try:
+        _check(wanted, directory, device, dtype)
         return Checkpoint(
             name=wanted.source,
             device=open_device(device),
@@ -198,9 +199,12 @@ def _parameters(part: Path) -> int:
 
 
 def _numbers(file: Path) -> int:
-    """A safetensors file begins with the length of its JSON header, which tells every tensor's shape."""
+    """A safetensors file begins with the length of its JSON header, which tells every tensor's shape. ValueError."""
     with file.open("rb") as opened:
-        header: dict[str, dict[str, Any]] = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        length = int.from_bytes(opened.read(8), "little")
+        if length > _LONGEST_HEADER_BYTES:
+            raise ValueError(f"{file.name} is no safetensors file")
+        header: dict[str, dict[str, Any]] = json.loads(opened.read(length))
     return sum(_product(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from worker.model.libraries import Autoencoder
 
-_CELLS = 8
-"""Tiles of the mosaic a side, each 32×32 pixels: flat inside, so that a cell's latent is that of its colour."""
+_TILES = 8
+"""Of the mosaic a side, each 32×32 pixels or 4×4 cells: wide enough for their middles to know nothing of the rest."""
 
 
 class Previewer:
@@ -35,14 +35,25 @@ class Previewer:
         return lambda: Image.fromarray(levels.cpu().numpy())
 
     def _fit(self) -> Tensor:
-        """(5, 3): colour in -1..1 from four channels and a constant, by least squares."""
-        dice = torch.Generator().manual_seed(0)
-        tiles = torch.rand((1, 3, _CELLS, _CELLS), generator=dice) * 2 - 1
-        mosaic = tiles.repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
-        pixels = mosaic.to(self._device, self._autoencoder.dtype)
-        latents = self._autoencoder.encode(pixels).latent_dist.mean * self._autoencoder.config.scaling_factor
-        middles = latents[0, :, 2::4, 2::4].flatten(1).T.to("cpu", torch.float32)
-        known = torch.cat([middles, torch.ones(len(middles), 1)], dim=1)
-        wanted = tiles[0].flatten(1).T
-        colours: Tensor = torch.pinverse(known) @ wanted
+        """(5, 3): colour in -1..1 from four channels and a constant, by least squares over what the decoder says.
+
+        The latents are those of tiles of random colours, shaken so that each channel's own part is seen.
+        """
+        dice, scaling = torch.Generator().manual_seed(0), self._autoencoder.config.scaling_factor
+        tiles = torch.rand((1, 3, _TILES, _TILES), generator=dice) * 2 - 1
+        mosaic = self._autoencoder.encode(self._ready(tiles, 32)).latent_dist.mean[..., 2::4, 2::4] * scaling
+        shaken = mosaic.to("cpu", torch.float32) + torch.randn((1, 4, _TILES, _TILES), generator=dice) / 4
+        decoded = self._autoencoder.decode(self._ready(shaken / scaling, 4), return_dict=False)[0]
+        known = torch.cat([_rows(shaken), torch.ones(_TILES**2, 1)], dim=1)
+        colours: Tensor = torch.pinverse(known) @ _rows(decoded[..., 16::32, 16::32].to("cpu", torch.float32))
         return colours.to(self._device)
+
+    def _ready(self, tiles: Tensor, side: int) -> Tensor:
+        """Each cell of `tiles` as a square of this side, for the autoencoder."""
+        squares = tiles.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+        return squares.to(self._device, self._autoencoder.dtype)
+
+
+def _rows(tiles: Tensor) -> Tensor:
+    """(1, channels, h, w) as (h*w, channels)."""
+    return tiles[0].flatten(1).T

@@ -8,6 +8,7 @@ seed and solver each show in the picture. Nobody should want to look at these pi
 """
 
 import hashlib
+import io
 import random
 import shutil
 import tempfile
@@ -107,11 +108,10 @@ def _tokenizer(directory: Path) -> Any:
     for _ in range(1500):
         lines.append(" ".join(dice.choices(words, k=dice.randint(4, 14))))
         lines.append("".join(dice.choices(_SIGNS, k=dice.randint(4, 20))))
-    corpus, prefix = directory / "corpus.txt", directory / "tokenizer"
-    corpus.write_text("\n".join(lines), encoding="utf-8")
+    model = io.BytesIO()  # written by name, it would contain that name
     sentencepiece.SentencePieceTrainer.Train(
-        input=str(corpus),
-        model_prefix=str(prefix),
+        sentence_iterator=iter(lines),
+        model_writer=model,
         vocab_size=_VOCABULARY,
         model_type="bpe",
         character_coverage=1.0,
@@ -124,10 +124,9 @@ def _tokenizer(directory: Path) -> Any:
         shuffle_input_sentence=False,
         minloglevel=2,
     )
-    tokenizer = ChatGLMTokenizer(str(prefix.with_suffix(".model")))
-    for left_over in (corpus, prefix.with_suffix(".vocab")):
-        left_over.unlink()
-    return tokenizer
+    place = directory / "tokenizer.model"
+    place.write_bytes(model.getvalue())
+    return ChatGLMTokenizer(str(place))
 
 
 def _text_encoder() -> Any:

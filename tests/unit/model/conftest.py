@@ -1,0 +1,25 @@
+"""The tiny checkpoint, built once for all tests of the model's parts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
+from worker.model.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def tiny(models: Path) -> Path:
+    return tiny_checkpoint(models)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(models: Path) -> Checkpoint:
+    return open_checkpoint(Wanted(source="tiny", cache=models, device="cpu"))
