@@ -48,31 +48,34 @@ class Admission:
         self._capacity_px = capacity_px
         self._read_ahead_px = read_ahead_px
         self._seats = seats
+        self._most_waiting = max(1, seats // 4)
         self._turn = threading.Lock()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
+        self._left = threading.Condition(self._lock)
         self._changes = 0
         self._grants: dict[Grant, None] = {}
         self._seated = 0
-        self._waiting = False
+        self._waiting = 0
         self._closed = False
 
     @contextmanager
     def seat(self) -> Generator[None]:
         """Around everything that a thread does here."""
-        with self._changed:
+        with self._lock:
             self._seated += 1
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._seated -= 1
-                self._changed.notify_all()
+                self._left.notify_all()
 
     def take(self, claim: Claim) -> Grant | None:
         """The next attempt, or None when the thread is not needed: nothing is queued, or others will see to it.
 
-        While pixels are short one thread waits here for them, so that a freed slot is claimed for in the time of one
-        Redis call. Only one, and only if another stays free: whoever waits here hears no doorbell.
+        While pixels are short some threads wait here for them, so that a freed slot is claimed for in the time of one
+        Redis call. A quarter of the seats at most, and never the last free one: whoever waits hears no doorbell.
         """
         while not self._closed:
             seen = self._changes
@@ -86,7 +89,7 @@ class Admission:
 
     def free_px(self) -> int:
         """What may be claimed now, never negative."""
-        with self._changed:
+        with self._lock:
             return max(0, self._limit_px() - self._used_px(time.monotonic()))
 
     def running(self) -> int:
@@ -95,32 +98,32 @@ class Admission:
 
     def close(self) -> None:
         """Nothing is claimed any more."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changes += 1
-            self._changed.notify_all()
+            self._freed.notify_all()
 
     def empty(self, timeout_s: float) -> bool:
         """Whether every thread has left its seat, waiting for it if need be."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._seated == 0, timeout_s)
+        with self._lock:
+            return self._left.wait_for(lambda: self._seated == 0, timeout_s)
 
     def arrived(self, grant: Grant, px: int) -> None:
-        with self._changed:
+        with self._lock:
             shrunk = px < grant.px
             grant.fetching, grant.px = False, px
             if shrunk:
                 self._change()
 
     def denoised(self, grant: Grant) -> None:
-        with self._changed:
+        with self._lock:
             if grant in self._grants:
                 del self._grants[grant]
                 self._change()
 
     def _change(self) -> None:
         self._changes += 1
-        self._changed.notify_all()
+        self._freed.notify()
 
     def _claim(self, claim: Claim) -> Grant | None:
         budget_px = self._budget_px()
@@ -131,13 +134,14 @@ class Admission:
         if attempt is None:
             return None
         grant = Grant(self, attempt, claimed_s)
-        with self._changed:
+        with self._lock:
             self._grants[grant] = None
+            self._freed.notify()  # there may be more, and pixels left for it
         return grant
 
     def _budget_px(self) -> int:
         """What does not fit at all may come when nothing else is here: otherwise it would block the queue for ever."""
-        with self._changed:
+        with self._lock:
             used_px = self._used_px(time.monotonic())
             return UNLIMITED_PX if used_px == 0 else self._limit_px() - used_px
 
@@ -152,15 +156,13 @@ class Admission:
 
     def _wait(self, seen: int) -> bool:
         """Until something has changed since `seen`. False at once if this thread had better leave."""
-        with self._changed:
+        with self._lock:
             if self._changes != seen:
                 return True
-            if self._closed or self._waiting or not self._grants or self._seated >= self._seats:
+            if self._closed or self._waiting >= self._most_waiting or not self._grants or self._seated >= self._seats:
                 return False
-            self._waiting = True
-            try:
-                fetching = any(grant.fetching for grant in self._grants)
-                self._changed.wait_for(lambda: self._changes != seen, _SLOW_S if fetching else None)
-            finally:
-                self._waiting = False
+            fetching = any(grant.fetching for grant in self._grants)
+            self._waiting += 1
+            self._freed.wait(_SLOW_S if fetching else None)
+            self._waiting -= 1
             return True
