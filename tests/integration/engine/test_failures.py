@@ -1,0 +1,159 @@
+"""Planted faults in a real model: not finite, all black, out of memory, and a step that hangs."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shared.errors import InternalFault, OutOfMemory
+from tests.unit.engine.jobs import job, picture, unheard
+from worker.engine.engine import Engine
+from worker.engine.runner import TorchRunner
+from worker.engine.state import DenoiseState
+from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
+from worker.model.device import Processor, memory_of
+from worker.model.tiny import tiny_checkpoint
+
+
+def checkpoint(models: Path, dtype: str) -> Checkpoint:
+    return open_checkpoint(Wanted(source=str(tiny_checkpoint(models)), cache=models, device="cpu", dtype=dtype))
+
+
+@contextmanager
+def running(runner: TorchRunner, **options: Any) -> Generator[Engine[Any, Any]]:
+    engine: Engine[Any, Any] = Engine(runner, **options)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.close(wait=False)
+
+
+class Overflowing(TorchRunner):
+    """Whatever is painted in half precision is not finite, as when values overflow."""
+
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
+        said = super().predict(states, slots=slots)
+        return [it * float("nan") for it in said] if states[0].key.dtype == "bfloat16" else said
+
+
+def test_what_overflows_in_half_precision_is_painted_again_in_float32(models: Path, runner: TorchRunner) -> None:
+    one = job(steps=3)
+    with running(Overflowing(checkpoint(models, "bfloat16"))) as engine:
+        painted = engine.submit(one, unheard).result(60).pictures[0]
+    with running(runner) as engine:
+        wanted = engine.submit(one, unheard).result(60).pictures[0]
+    assert np.abs(np.asarray(painted, np.int16) - np.asarray(wanted, np.int16)).mean() < 3
+
+
+def test_half_precision_resembles_float32(models: Path, runner: TorchRunner) -> None:
+    one = job(steps=3, strength=0.5)
+    with running(TorchRunner(checkpoint(models, "bfloat16"))) as engine, running(runner) as reference:
+        painted = engine.submit(one, unheard).result(60).pictures[0]
+        wanted = reference.submit(one, unheard).result(60).pictures[0]
+    assert np.abs(np.asarray(painted, np.int16) - np.asarray(wanted, np.int16)).mean() < 10
+
+
+class Broken(TorchRunner):
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
+        return [it * float("inf") for it in super().predict(states, slots=slots)]
+
+
+def test_what_is_never_finite_is_a_clear_error(models: Path) -> None:
+    for dtype in ("bfloat16", "float32"):
+        with running(Broken(checkpoint(models, dtype))) as engine:
+            error = engine.submit(job(steps=2), unheard).exception(60)
+        assert isinstance(error, InternalFault)
+        assert "no usable picture" in error.message
+
+
+def dark(checkpoint: Checkpoint) -> Checkpoint:
+    """Its decoder says black, whatever it is given."""
+    layer: Any = checkpoint.vae
+    torch.nn.init.zeros_(layer.decoder.conv_out.weight)
+    torch.nn.init.constant_(layer.decoder.conv_out.bias, -1.0)
+    return checkpoint
+
+
+def test_black_is_an_error_unless_the_input_is_black(models: Path) -> None:
+    with running(TorchRunner(dark(checkpoint(models, "float32")))) as engine:
+        error = engine.submit(job(steps=1), unheard).exception(60)
+        assert isinstance(error, InternalFault)
+        night = picture().point(lambda _: 0)
+        assert engine.submit(job(steps=1, image=night), unheard).result(60).pictures[0].getbbox() is None
+
+
+class Small(TorchRunner):
+    """As if no more than three pictures at once fitted into its memory."""
+
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
+        if min(slots, sum(state.pictures for state in states)) > 3:
+            with memory_of(self._device):
+                raise torch.OutOfMemoryError("planted")
+        return super().predict(states, slots=slots)
+
+
+def test_out_of_memory_cuts_the_batch_and_everybody_gets_a_picture(models: Path, runner: TorchRunner) -> None:
+    jobs = [job(id=str(k), seed=k, steps=3, images=1 + k) for k in range(3)]
+    with running(Small(checkpoint(models, "float32"))) as engine:
+        futures = [engine.submit(one, unheard) for one in jobs]
+        painted = [future.result(60) for future in futures]
+        assert engine.capacity_px(64, 64) == 3 * 64 * 64
+    with running(runner) as engine:
+        for one, ours in zip(jobs, painted, strict=True):
+            wanted = engine.submit(one, unheard).result(60)
+            for left, right in zip(ours.pictures, wanted.pictures, strict=True):
+                assert np.abs(np.asarray(left, np.int16) - np.asarray(right, np.int16)).max() <= 1
+
+
+def test_torchs_words_for_full_memory_are_understood() -> None:
+    with pytest.raises(OutOfMemory), memory_of(Processor()):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="another"), memory_of(Processor()):
+        raise RuntimeError("another")
+
+
+HANGING = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+never = threading.Event()
+engine = Engine(FakeRunner(pace=never.wait), hang_s=0.5)
+engine.start()
+engine.submit(job(), unheard).result()
+"""
+
+
+def test_a_step_that_hangs_ends_the_process_and_says_where() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    assert re.search(r"fake\.py.* in predict", ended.stderr)
+
+
+PATIENT = """
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+import threading
+engine = Engine(FakeRunner(), hang_s=0.4)
+engine.start()
+engine.submit(job(), unheard).result(10)
+threading.Event().wait(1)
+print(len(engine.submit(job(), unheard).result(10).pictures))
+engine.close(wait=True)
+threading.Event().wait(1)
+"""
+
+
+def test_an_idle_engine_is_not_taken_for_a_hanging_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", PATIENT], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr
