@@ -1,5 +1,6 @@
 """The HTTP server around the application: its options, and an end that open streams do not hold up."""
 
+import gc
 import socket
 import ssl
 
@@ -8,6 +9,7 @@ import uvicorn
 from api.app import create_app
 from api.context import Context
 from api.settings import ApiSettings
+from api.wires import Protocol
 from shared.errors import WrongSetting
 
 _STREAMS_END_S = 3
@@ -19,6 +21,11 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
         self.context = context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was made so far stays: no need to look through it again under load
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.context.hub.close()
@@ -35,7 +42,7 @@ def make_server(settings: ApiSettings) -> Server:
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

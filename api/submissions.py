@@ -6,7 +6,7 @@ The same for the queue's origin and for a synchronous run; they differ in what t
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -40,26 +40,25 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     order = _order(context, request)
     body = await read_body(request, context.settings.max_body_bytes)
     sha256 = _sha256(body) if len(body) < _LARGE else await run_in_threadpool(_sha256, body)
+    order = partial(order, body_sha256=sha256)
     try:
-        return await _enqueue(context, order, read_input(body), sha256)
+        return await _enqueue(context, order, read_input(body))
     except NotAnObject:
         raise
     except InvalidInput as error:
         if invalid_is_refused:
             raise
-        return await _run(context, replace(order, rejection=_rejection(error), body_sha256=sha256))
+        return await _run(context, order(input="{}", cost_px=0, steps=0, rejection=_rejection(error)))
 
 
-def _order(context: Context, request: Request) -> Submission:
+def _order(context: Context, request: Request) -> partial[Submission]:
     """Everything about a submission but its body: who, for how long, in which lane, and whom to tell."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
     query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
-    return Submission(
+    return partial(
+        Submission,
         id=new_request_id(),
         tenant=context.tenant(request),
-        input="{}",
-        cost_px=0,
-        steps=0,
         base=base_of(request),
         lane=Lane.LOW if names.is_low_priority(headers.get(names.QUEUE_PRIORITY)) else Lane.NORMAL,
         webhook_url=_webhook(query.get("fal_webhook")),
@@ -73,12 +72,10 @@ def _order(context: Context, request: Request) -> Submission:
     )
 
 
-async def _enqueue(context: Context, order: Submission, given: Input, sha256: str) -> Receipt:
+async def _enqueue(context: Context, order: partial[Submission], given: Input) -> Receipt:
     cost_px = most_px(given, context.settings.max_pixels) * given.num_images
-    picture = await pictures.place(context, given.image_url, order.id)
-    submission = replace(
-        order,
-        body_sha256=sha256,
+    picture = await pictures.place(context, given.image_url, order.keywords["id"])
+    submission = order(
         input=given.to_queue(image_url=picture.url),
         cost_px=cost_px,
         steps=given.num_inference_steps,
