@@ -156,12 +156,12 @@ def _on_progress(bench: Bench, grant: Grant) -> Callable[[Progress], None]:
         if progress.step == progress.steps:
             grant.denoised()
         elapsed_s = time.monotonic() - began_s
-        bench.reports.say(held, lambda: _bar(progress, elapsed_s), step=progress.step, steps=progress.steps)
+        bench.reports.say(held, lambda: progress_bar(progress, elapsed_s), step=progress.step, steps=progress.steps)
 
     return on_progress
 
 
-def _bar(progress: Progress, elapsed_s: float) -> str:
+def progress_bar(progress: Progress, elapsed_s: float) -> str:
     """As tqdm shows it: ` 43%|████▎     | 13/30 [00:02<00:03,  5.10it/s]`."""
     share = progress.step / progress.steps
     eighths = int(share * 80)

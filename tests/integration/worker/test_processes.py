@@ -174,3 +174,17 @@ def test_the_log_is_json_and_names_the_request(floor: Floor, spawn: Spawn) -> No
     lines = [json.loads(line) for line in worker.lines]
     [line] = [line for line in lines if line.get("request") == id]
     assert (line["state"], line["status"], line["attempt"]) == ("succeeded", 200, 1)
+
+
+def test_a_thread_that_gets_free_hears_the_next_doorbell_soon(floor: Floor, spawn: Spawn) -> None:
+    """Left alone, Celery's consumer looks only once a second whether a thread is free again."""
+    spawn(CONCURRENCY="2")
+    waits_ms: list[int] = []
+    for _ in range(12):
+        for id in [floor.submit(sync_mode=True) for _ in range(3)]:
+            floor.finished(id)
+        id = floor.submit(sync_mode=True)
+        floor.finished(id)
+        view = floor.view(id)
+        waits_ms.append((view.started_ms or 0) - view.created_ms)
+    assert sorted(waits_ms)[-2] < 400, waits_ms
