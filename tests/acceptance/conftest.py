@@ -32,6 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
         kolors_model="tiny",
         egress_allow=receiver.address,
         webhook_retry_s="0.2,0.2,1,5,30",
+        sweep_s="1",
     )
     yield server
     stop(server)

@@ -1,7 +1,12 @@
 """fal's Python client, unmodified, over plain http by its own module's globals: what a program sees of a request."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import fal_client
@@ -9,7 +14,7 @@ import fal_client.client as client_module
 import pytest
 
 from tests.acceptance.harness.caller import ENDPOINT, KEY, Caller, arguments, long_arguments, running
-from tests.acceptance.harness.pictures import encoded, photo, picture_at
+from tests.acceptance.harness.pictures import bytes_at, encoded, photo, picture_at
 from tests.acceptance.harness.receiver import Receiver
 from tests.acceptance.harness.server import Server
 from tests.acceptance.harness.waiting import Stopwatch
@@ -212,6 +217,23 @@ def test_encoded_pictures_are_inputs(fal: fal_client.SyncClient) -> None:
     outputs = [fal.run(ENDPOINT, arguments(image_url=uri)) for uri in uris]
 
     assert [output["images"][0]["width"] for output in outputs] == [64, 64, 64]
+
+
+def test_uploads_by_the_modules_globals(server: Server) -> None:
+    """In a process of its own, as users run it: the client never closes the connections of its uploads."""
+    program = Path(__file__).parent / "programs" / "plain_http.py"
+    run = subprocess.run(
+        [sys.executable, program, server.url],
+        env={"PATH": os.environ["PATH"], "FAL_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    links: list[str] = json.loads(run.stdout)
+    assert len({bytes_at(link) for link in links}) == 1
 
 
 async def test_the_asynchronous_client_does_the_same(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,6 +298,21 @@ def test_a_file_link_needs_no_key_and_serves_ranges(caller: Caller) -> None:
     assert again.status_code == 304
 
 
+def test_files_live_as_long_as_asked(caller: Caller, server: Server) -> None:
+    lifecycle = {"X-Fal-Object-Lifecycle-Preference": '{"expiration_duration_seconds": 3}'}
+    id = caller.submit(arguments(), headers=lifecycle)
+    link = caller.finish(id).json()["images"][0]["url"]
+    kept = caller.complete(arguments())["images"][0]["url"]
+    file = server.data_dir / "files" / link.partition("/files/")[2]
+    assert httpx.get(link).status_code == 200
+    assert file.exists()
+
+    until(lambda: httpx.get(link).status_code == 404, within_s=15, what="the link has ended")
+    until(lambda: not file.exists(), within_s=15, what="the file is swept away")
+
+    assert httpx.get(kept).status_code == 200
+
+
 def test_the_same_idempotency_key_is_the_same_request(caller: Caller) -> None:
     key = {"Idempotency-Key": f"once-{NOBODY}"}
     body = arguments(seed=None)
