@@ -20,11 +20,11 @@ from pathlib import Path
 
 from load import Load, get, post, quantile, run
 from PIL import Image
-from shared.queue.connect import open_sync
-from shared.queue.execute import run_sync
 from stand import Stand, stand, until
 
 from shared.queue import commands
+from shared.queue.connect import open_sync
+from shared.queue.execute import run_sync
 from shared.queue.records import View
 
 APP = "/fal-ai/kolors"
