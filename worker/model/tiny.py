@@ -163,7 +163,7 @@ def _unet() -> Any:
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(8, 16, 32),
         layers_per_block=2,
-        attention_head_dim=(1, 2, 4),
+        attention_head_dim=(1, 1, 1),
         transformer_layers_per_block=(1, 1, 2),
         use_linear_projection=True,
         norm_num_groups=4,
@@ -205,9 +205,10 @@ def _autoencoder() -> Any:
         out_channels=3,
         latent_channels=4,
         sample_size=1024,
-        block_out_channels=(16, 16, 16, 16),
+        block_out_channels=(8, 8, 8, 8),
         layers_per_block=1,
-        norm_num_groups=4,
+        norm_num_groups=1,
+        mid_block_add_attention=False,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         scaling_factor=0.13025,
@@ -219,26 +220,29 @@ def _autoencoder() -> Any:
 
 @torch.no_grad()
 def _transmit(vae: Any) -> None:
-    """Writes a picture's way through the autoencoder: see `_signed` for how a value survives norm and activation."""
+    """Writes a picture's way through the autoencoder: see `_signed` for how a colour survives norm and activation.
+
+    The latent's channels are red, green, blue and gray; the decoder does not look at gray.
+    """
     for name, parameter in vae.named_parameters():
-        if name.endswith(("conv2.weight", "conv2.bias", "to_out.0.weight", "to_out.0.bias")):
+        if name.endswith(("conv2.weight", "conv2.bias")):
             parameter.zero_()  # every residual branch is silent
     encoder, decoder = vae.encoder, vae.decoder
-    gray = torch.full((1, 3), 1 / 3)
-    _signed(encoder.conv_in, torch.cat([torch.eye(3), gray]))
+    _signed(encoder.conv_in, torch.eye(3))
     for block in encoder.down_blocks:
         for down in block.downsamplers or ():
-            _only(down.conv, torch.eye(16), taps=((0, 0), (0, 1), (1, 0), (1, 1)))
-    _unsigned(encoder.conv_norm_out, encoder.conv_out, _LATENT_GAIN)
-    encoder.conv_out.bias[4:] = -6.0  # the log variance: a little noise, less than a grey level
+            _only(down.conv, torch.eye(8), taps=((0, 0), (0, 1), (1, 0), (1, 1)))
+    gray, log_variance = torch.full((1, 3), 1 / 3), torch.zeros(4, 3)
+    _unsigned(encoder.conv_norm_out, encoder.conv_out, torch.cat([torch.eye(3), gray, log_variance]) * _LATENT_GAIN)
+    encoder.conv_out.bias[4:] = -6.0  # of the log variance: a little noise, less than a grey level
     for layer in (vae.quant_conv, vae.post_quant_conv):
         layer.weight[:, :, 0, 0] = torch.eye(layer.weight.shape[0])
         nn.init.zeros_(layer.bias)
-    _signed(decoder.conv_in, torch.eye(4) / _LATENT_GAIN)
+    _signed(decoder.conv_in, torch.eye(3, 4) / _LATENT_GAIN)
     for block in decoder.up_blocks:
         for up in block.upsamplers or ():
-            _only(up.conv, torch.eye(16), taps=((1, 1),))
-    _unsigned(decoder.conv_norm_out, decoder.conv_out, 1.0)
+            _only(up.conv, torch.eye(8), taps=((1, 1),))
+    _unsigned(decoder.conv_norm_out, decoder.conv_out, torch.eye(3))
 
 
 def _only(layer: Any, matrix: Tensor, *, taps: tuple[tuple[int, int], ...]) -> None:
@@ -250,21 +254,24 @@ def _only(layer: Any, matrix: Tensor, *, taps: tuple[tuple[int, int], ...]) -> N
 
 
 def _signed(layer: Any, matrix: Tensor) -> None:
-    """Value i of four becomes the group (value, -value, anchor, -anchor): its mean is 0 and its spread almost known."""
-    rows = torch.zeros(16, matrix.shape[1])
-    rows[0::4], rows[1::4] = matrix, -matrix
+    """Writes `matrix`'s three values as eight channels: each with both signs, and two constants of both signs.
+
+    Their mean is 0, and the constants are so large that their spread is known, which is what a group norm divides by.
+    """
+    rows = torch.zeros(8, matrix.shape[1])
+    rows[0:6:2], rows[1:6:2] = matrix, -matrix
     _only(layer, rows, taps=((1, 1),))
-    layer.bias[2::4], layer.bias[3::4] = _ANCHOR, -_ANCHOR
+    layer.bias[6], layer.bias[7] = _ANCHOR, -_ANCHOR
 
 
-def _unsigned(norm: Any, layer: Any, gain: float) -> None:
-    """Undoes the norm, and takes the difference of value and -value behind the activation: x·σ(x) + x·σ(-x) = x."""
-    nn.init.constant_(norm.weight, _ANCHOR / 2**0.5)
-    values = min(4, layer.weight.shape[0])
-    matrix = torch.zeros(layer.weight.shape[0], 16)
-    for i in range(values):
-        matrix[i, 4 * i], matrix[i, 4 * i + 1] = gain, -gain
-    _only(layer, matrix, taps=((1, 1),))
+def _unsigned(norm: Any, layer: Any, matrix: Tensor) -> None:
+    """Undoes the norm, takes the three values back as differences of both signs, which makes the activation between
+    them linear (x·σ(x) + x·σ(-x) = x), and applies `matrix` (out, 3) to them.
+    """
+    nn.init.constant_(norm.weight, _ANCHOR / 2)
+    columns = torch.zeros(matrix.shape[0], 8)
+    columns[:, 0:6:2], columns[:, 1:6:2] = matrix, -matrix
+    _only(layer, columns, taps=((1, 1),))
 
 
 def _safety_checker(*, flags_everything: bool) -> Any:

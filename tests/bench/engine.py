@@ -1,0 +1,125 @@
+"""Sixteen mixed requests through the engine, beside the stock pipeline called once for each: one process, by turns.
+
+    python -m tests.bench.engine [--sizes 128 256 512] [--rounds 3] [--threads 1]
+
+Prints, for each size, the medians over the rounds of both times and of their quotient of the same round, the share of
+the steps spent outside of the model, and the share of the time in which the engine's thread had work.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.unit.engine.jobs import job, picture, unheard
+from worker.engine.engine import Engine
+from worker.engine.job import Job
+from worker.engine.runner import TorchRunner
+from worker.engine.ticket import Stats
+from worker.model.checkpoint import Wanted, open_checkpoint
+from worker.model.libraries import KolorsImg2ImgPipeline
+from worker.model.solver import NAMES, noise_scheduler
+from worker.model.tiny import tiny_checkpoint
+
+REQUESTS = 16
+
+
+def mixed(size: int, round_: int) -> list[Job]:
+    """All six solvers, strengths of .3 to 1, 8 to 20 steps, with and without guidance, one picture or two."""
+    return [
+        job(
+            id=f"{round_}-{k}",
+            image=picture(size, size, seed=k),
+            prompt=f"a photo of a cat, number {k} of round {round_}",
+            negative_prompt=("", "ugly, blurry")[k % 2],
+            strength=(0.85, 0.5, 1.0, 0.3)[k % 4],
+            steps=8 + k % 13,
+            guidance_scale=(5.0, 7.5, 1.0)[k % 3],
+            seed=1000 * round_ + k,
+            images=1 + (k % 8 == 7),
+            solver=NAMES[k % 6],
+            check_safety=False,
+        )
+        for k in range(REQUESTS)
+    ]
+
+
+class Stock:
+    def __init__(self, directory: Path) -> None:
+        self._pipeline = KolorsImg2ImgPipeline.from_pretrained(directory, dtype=torch.float32)
+        self._pipeline.set_progress_bar_config(disable=True)
+        self._schedule = dict(self._pipeline.scheduler.config)
+
+    def paint(self, one: Job) -> None:
+        self._pipeline.scheduler = noise_scheduler(one.solver, self._schedule)
+        self._pipeline(
+            prompt=one.prompt,
+            negative_prompt=one.negative_prompt,
+            image=one.image,
+            strength=one.strength,
+            num_inference_steps=one.steps,
+            guidance_scale=one.guidance_scale,
+            generator=[torch.Generator().manual_seed(one.seed + k) for k in range(one.images)],
+            num_images_per_prompt=one.images,
+            height=one.image.height,
+            width=one.image.width,
+        )
+
+
+def by_engine(runner: TorchRunner, jobs: list[Job]) -> tuple[float, Stats]:
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    began = time.perf_counter()
+    for future in [engine.submit(one, unheard) for one in jobs]:
+        future.result()
+    return time.perf_counter() - began, engine.stats()
+
+
+def by_stock(stock: Stock, jobs: list[Job]) -> float:
+    began = time.perf_counter()
+    for one in jobs:
+        stock.paint(one)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--threads", type=int, default=1)
+    wanted = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        stock = Stock(tiny_checkpoint(Path(cache)))
+        runner = TorchRunner(open_checkpoint(Wanted(source="tiny", cache=Path(cache), device="cpu")))
+    torch.set_num_threads(wanted.threads)
+    print("size | stock s | engine s | times faster (each round) | host share of a step | steps' share of the time")
+    for size in wanted.sizes:
+        measure(stock, runner, size, wanted.rounds)
+
+
+def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
+    by_engine(runner, mixed(size, 0)[:2])
+    by_stock(stock, mixed(size, 0)[:2])
+    pairs: list[tuple[float, float, Stats]] = []
+    for round_ in range(1, rounds + 1):
+        jobs = mixed(size, round_)
+        theirs = by_stock(stock, jobs)
+        ours, stats = by_engine(runner, jobs)
+        pairs.append((theirs, ours, stats))
+    gains = [theirs / ours for theirs, ours, _ in pairs]
+    print(
+        f"{size:4d} | {statistics.median(pair[0] for pair in pairs):7.2f}"
+        f" | {statistics.median(pair[1] for pair in pairs):8.2f}"
+        f" | {statistics.median(gains):.2f} ({', '.join(f'{gain:.2f}' for gain in gains)})"
+        f" | {statistics.median(stats.host_share for *_, stats in pairs):.1%}"
+        f" | {statistics.median(stats.step_s / ours for _, ours, stats in pairs):.0%}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
