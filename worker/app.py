@@ -97,6 +97,7 @@ def compose(settings: WorkerSettings) -> Station:
 
     Raises `WrongSetting`, `StoreUnavailable` and whatever loading a model may raise; waits for a Redis that is away.
     """
+    allow = Allow.parse(settings.egress_allow)
     redis = open_sync(settings.redis_url, timeout_s=_REDIS_TIMEOUT_S)
     store = open_store(settings)
     bind(redis, store)
@@ -108,15 +109,17 @@ def compose(settings: WorkerSettings) -> Station:
 
     # Watching over a step costs a new thread each time: nothing beside a real step, much beside a fake one.
     hang_s = None if settings.kolors_model == FAKE else settings.hang_s
-    engine: Engine[Any, Any] = Engine(open_runner(settings), hang_s=hang_s, on_fatal=on_fatal)
+    runner, device = open_runner(settings)
+    engine: Engine[Any, Any] = Engine(runner, hang_s=hang_s, on_fatal=on_fatal)
     engine.start()
     context = Context(
         settings=settings,
         worker=f"{settings.worker_name}@{settings.host}-{secrets.token_hex(4)}",
         redis=redis,
         store=store,
-        allow=Allow.parse(settings.egress_allow),
+        allow=allow,
         engine=engine,
+        device=device,
         downloads=ThreadPoolExecutor(settings.concurrency, thread_name_prefix="download"),
         encoders=ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode"),
     )
@@ -124,13 +127,16 @@ def compose(settings: WorkerSettings) -> Station:
     return stations[0]
 
 
-def open_runner(settings: WorkerSettings) -> Any:
-    """The model behind the engine's `Runner` protocol. Torch is imported for real models only."""
+def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
+    """The model behind the engine's `Runner` protocol, and the device it is on. Torch is imported for real models only.
+
+    Raises `WrongSetting` for a model, device or precision that cannot be had.
+    """
     if settings.kolors_model == FAKE:
         from worker.engine.fake import FakeRunner
 
         step_s = settings.fake_step_s
-        return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner()
+        return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner(), "none"
     from worker.engine.runner import TorchRunner
     from worker.model.checkpoint import Wanted, open_checkpoint
 
@@ -143,7 +149,8 @@ def open_runner(settings: WorkerSettings) -> Any:
         safety_checker=settings.safety_checker,
         index=settings.worker_index,
     )
-    return TorchRunner(open_checkpoint(wanted))
+    checkpoint = open_checkpoint(wanted)
+    return TorchRunner(checkpoint), str(checkpoint.device.torch)
 
 
 def _configure_logs() -> None:

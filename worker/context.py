@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from shared.egress import Allow
-
 from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
@@ -37,6 +36,8 @@ class Context:
     store: Store
     allow: Allow
     engine: Painter
+    device: str
+    """What the model is on, as the fleet shows it."""
     downloads: ThreadPoolExecutor
     """A download cannot be stopped, so it runs here, where a cancelled request can leave it behind."""
     encoders: ThreadPoolExecutor

@@ -78,7 +78,7 @@ class Station:
         return Presence(
             worker=context.worker,
             model=context.settings.kolors_model,
-            device=context.settings.device,
+            device=context.device,
             ready=not self.draining,
             draining=self.draining,
             running=self.leases.held(),

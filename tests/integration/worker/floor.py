@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any, TypeVar, cast
 
 from PIL import Image
@@ -154,11 +155,12 @@ class Workplace:
             store=floor.store,
             allow=Allow.parse(self.settings.egress_allow),
             engine=self.engine,
+            device="none",
             downloads=ThreadPoolExecutor(4),
             encoders=ThreadPoolExecutor(2),
         )
-        self.exits: list[int] = []
-        self.station = Station(self.context, end=self.exits.append)
+        self.exits: SimpleQueue[int] = SimpleQueue()
+        self.station = Station(self.context, end=self.exits.put)
         self.station.start()
         self._threads = ThreadPoolExecutor(self.settings.concurrency)
 

@@ -33,6 +33,11 @@ class Receiver:
         return self.calls.get(timeout=40)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A caller that has hung up is no news."""
+
+
 @contextmanager
 def receiver() -> Generator[Receiver]:
     it = Receiver()
@@ -54,7 +59,7 @@ def receiver() -> Generator[Receiver]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base's name
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     it.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -305,6 +305,16 @@ class TestDrain:
             assert workplace.station.drain(DEADLINE_S)
             assert floor.finished(id).status == 200
 
+    def test_a_broken_engine_ends_the_process_when_its_requests_are_back(self, floor: Floor) -> None:
+        with open_workplace(floor, slow_steps()) as workplace:
+            id = floor.submit(**LONG)
+            workplace.answer()
+            floor.until(id, lambda view: view.step > 0)
+            workplace.station.restart(0, 70)
+            assert workplace.exits.get(timeout=DEADLINE_S) == 70
+        view = floor.view(id)
+        assert (view.state, view.attempts) == (State.QUEUED, 0)
+
     def test_the_fleet_sees_it(self, floor: Floor, workplace: Workplace) -> None:
         workplace.station.drain(0)
         workplace.station.leases.renew()
