@@ -17,8 +17,9 @@ from shared.queue.connect import SyncRedis
 from shared.queue.records import Held, Lease
 
 _log = logging.getLogger(__name__)
-_FIRST_AFTER_S = 0.05
-"""A request that is done sooner is spared all lines but its last."""
+_log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 0.05
+"""Also how long a request's first line waits: one that is done sooner is spared all lines but its last."""
 
 
 @dataclass(slots=True)
@@ -50,23 +51,22 @@ class Reports:
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def begin(self, held: Held) -> None:
         """From now on `say` has an effect for it."""
         with self._changed:
-            self._lines[held] = _Line(due_s=time.monotonic() + _FIRST_AFTER_S)
+            if not self._lines:
+                self._changed.notify_all()
+            self._lines[held] = _Line(due_s=time.monotonic() + _LOOK_EVERY_S)
 
     def say(self, held: Held, message: Callable[[], str], *, step: int | None = None, steps: int | None = None) -> None:
         """Returns at once; the text is made when it is sent, if it ever is."""
         with self._changed:
             line = self._lines.get(held)
             if line is not None:
-                is_first = line.message is None
                 line.message, line.step, line.steps = message, step, steps
-                if is_first:
-                    self._changed.notify_all()
 
     def close(self, held: Held, *, unsaid: bool) -> None:
         """Forgets the request, after sending what was not sent yet (`unsaid`). Nothing is sent afterwards."""
@@ -79,17 +79,23 @@ class Reports:
     def _run(self) -> None:
         while True:
             with self._changed:
-                found = self._next()
-                while found is None and not self._stopping:
-                    self._changed.wait(self._patience_s())
-                    found = self._next()
-                if found is None:
+                self._changed.wait_for(lambda: self._lines or self._stopping)
+                if self._stopping:
                     return
+                found = self._next()
+                if found is None:
+                    # Not notified of every line: waking this thread would cost more than the line.
+                    self._changed.wait(_LOOK_EVERY_S)
+                    continue
                 self._sending = found[0]
-            self._send(*found)
-            with self._changed:
-                self._sending = None
-                self._changed.notify_all()
+            try:
+                self._send(*found)
+            except Exception:  # noqa: BLE001 - an edge: the thread must outlive one bad line
+                _log.exception("a report failed", extra={"request": found[0].id})
+            finally:
+                with self._changed:
+                    self._sending = None
+                    self._changed.notify_all()
 
     def _next(self) -> tuple[Held, _Line] | None:
         """A copy of a line that is due; the request's next one is due later."""
@@ -99,10 +105,6 @@ class Reports:
                 self._lines[held] = _Line(due_s=now_s + self._every_s)
                 return held, line
         return None
-
-    def _patience_s(self) -> float | None:
-        due = [line.due_s for line in self._lines.values() if line.message is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _send(self, held: Held, line: _Line) -> None:
         """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
