@@ -65,6 +65,7 @@ class Worker:
                     _log.info("stopped")
 
     def _start(self) -> None:
+        _configure_logs()  # Celery's command line asks for it only later
         try:
             self._station = compose(load(WorkerSettings))
         except WrongSetting as error:

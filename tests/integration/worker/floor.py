@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,13 +174,13 @@ class Workplace:
 
 
 class Worker:
-    """A real process. `said` waits for a line of its log."""
+    """A real process, of a module of ours or a whole command. `said` waits for a line of its log."""
 
-    def __init__(self, module: str, folder: Path, redis_url: str, **environment: str) -> None:
+    def __init__(self, program: str | Sequence[str], folder: Path, redis_url: str, **environment: str) -> None:
         known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         own = {"DATA_DIR": str(folder), "REDIS_URL": redis_url, "KOLORS_MODEL": "fake"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", program] if isinstance(program, str) else program,
             cwd=ROOT,
             env=known | own | environment,
             stdout=subprocess.DEVNULL,
