@@ -45,17 +45,20 @@ def cut(states: Sequence[DenoiseState], slots: int) -> Iterator[list[Part]]:
         yield call
 
 
-def predict(unet: UNet, states: Sequence[DenoiseState], slots: int) -> list[Tensor]:
-    """The guided prediction for each state's next step, shaped as its latents. Changes no state."""
+def predict(unet: UNet, dtype: torch.dtype, states: Sequence[DenoiseState], slots: int) -> list[Tensor]:
+    """The guided prediction for each state's next step, shaped as its latents; `dtype` is the UNet's.
+
+    Changes no state.
+    """
     said: dict[int, list[Tensor]] = {id(state): [] for state in states}
     for parts in cut(states, slots):
         parts.sort(key=lambda part: not part.guided)
-        for part, prediction in zip(parts, _call(unet, parts), strict=True):
+        for part, prediction in zip(parts, _call(unet, dtype, parts), strict=True):
             said[id(part.state)].append(prediction)
     return [pieces[0] if len(pieces) == 1 else torch.cat(pieces) for pieces in said.values()]
 
 
-def _call(unet: UNet, parts: Sequence[Part]) -> Sequence[Tensor]:
+def _call(unet: UNet, dtype: torch.dtype, parts: Sequence[Part]) -> Sequence[Tensor]:
     """Of parts in the order guided, unguided."""
     guided = [part for part in parts if part.guided]
     rows = [*guided, *parts]
@@ -67,7 +70,7 @@ def _call(unet: UNet, parts: Sequence[Part]) -> Sequence[Tensor]:
     table = torch.tensor([_numbers(part) for part in rows for _ in range(part.count)]).to(latents.device)
     scales, timesteps, guidance = table.T
     noise = unet(
-        (latents / scales.view(-1, 1, 1, 1)).to(unet.dtype),
+        (latents / scales.view(-1, 1, 1, 1)).to(dtype),
         timesteps,
         encoder_hidden_states=torch.cat([_rows(prompt.embeds, count) for count, prompt in prompts]),
         added_cond_kwargs={

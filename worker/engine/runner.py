@@ -6,6 +6,7 @@ called with one generator per image (seed + k), `height` and `width` of the pict
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +23,8 @@ from worker.model.device import memory_of
 from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
 from worker.model.prompt import Prompt, PromptEncoder
-from worker.model.solver import Solver
+from worker.model.solver import Solvers
+from worker.model.together import Move, draw, step_together
 
 _MORE_PRECISE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _MOST_SLOTS = 64
@@ -36,15 +38,16 @@ class TorchRunner:
     """See `worker.engine.protocol.Runner`."""
 
     def __init__(self, checkpoint: Checkpoint, *, step_px: int = _STEP_PX) -> None:
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._device = checkpoint.device
         self._step_px = step_px
         self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device.torch)
         self._previewer = Previewer(checkpoint.vae, device=checkpoint.device.torch)
-        self._models: dict[str, tuple[UNet, Autoencoder]] = {_name(checkpoint.dtype): (checkpoint.unet, checkpoint.vae)}
+        self._solvers = Solvers(checkpoint.schedule)
+        self._models = {_name(checkpoint.dtype): _Model.of(checkpoint.unet, checkpoint.vae)}
 
     def key(self, width: int, height: int, *, precise: bool) -> BatchKey:
-        dtype = self._checkpoint.dtype
+        dtype = self.checkpoint.dtype
         return BatchKey(height // 8, width // 8, _name(_MORE_PRECISE.get(dtype, dtype) if precise else dtype))
 
     def slots(self, key: BatchKey) -> int:
@@ -53,44 +56,57 @@ class TorchRunner:
     @torch.inference_mode()
     def prepare(self, job: Job, key: BatchKey) -> DenoiseState:
         with memory_of(self._device):
-            unet, vae = self._model(key.dtype)
+            model = self._model(key.dtype)
             generators = [_generator(job.seed + k) for k in range(job.images)]
-            solver = Solver(job.solver, self._checkpoint.schedule, steps=job.steps, strength=job.strength)
-            clean = self._encode(job.image, vae, unet.dtype, generators)
+            solver = self._solvers.open(job.solver, steps=job.steps, strength=job.strength)
+            clean = self._encode(job.image, model, generators)
             size = [job.image.height, job.image.width]
             return DenoiseState(
                 key=key,
-                latents=solver.begin(clean, _noise(clean, generators)),
+                latents=solver.begin(clean, draw(generators, clean)),
                 solver=solver,
                 generators=generators,
                 guidance_scale=job.guidance_scale,
-                positive=self._prompt(job.prompt, unet),
-                negative=self._prompt(job.negative_prompt, unet) if job.guidance_scale > 1 else None,
-                time_ids=torch.tensor([[*size, 0, 0, *size]], dtype=unet.dtype, device=clean.device),
+                positive=self._prompt(job.prompt, model),
+                negative=self._prompt(job.negative_prompt, model) if job.guidance_scale > 1 else None,
+                time_ids=torch.tensor([[*size, 0, 0, *size]], dtype=model.dtype, device=clean.device),
             )
 
     @torch.inference_mode()
     def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Tensor]:
         with memory_of(self._device):
             self._device.pace()
-            return batch.predict(self._model(states[0].key.dtype)[0], states, slots)
+            model = self._model(states[0].key.dtype)
+            return batch.predict(model.unet, model.dtype, states, slots)
 
     @torch.inference_mode()
     def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Tensor]) -> Sequence[Exception | None]:
-        return [self._advance(state, said) for state, said in zip(states, predictions, strict=True)]
+        """Alone by diffusers' own step, bitwise; in company all at once, which is exact but for rounding."""
+        moves = [
+            Move(state.solver, state.step, said, state.latents, state.generators)
+            for state, said in zip(states, predictions, strict=True)
+        ]
+        with memory_of(self._device):
+            after = step_together(moves) if len(moves) > 1 else [_step(move) for move in moves]
+        for state, said, latents in zip(states, predictions, after, strict=True):
+            state.before, state.said, state.latents = state.latents, said, latents
+            state.step += 1
+            if state.step == state.steps:
+                state.ended = self._device.mark()
+        return [None] * len(states)
 
     @torch.inference_mode()
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
-        vae = self._model(state.key.dtype)[1]
+        model = self._model(state.key.dtype)
         at_once = max(1, _DECODE_PX // state.key.picture_px)
         with memory_of(self._device), self._device.beside(state.ended, state.latents):
             if not bool(torch.isfinite(state.latents).all()):
                 raise Unusable("latents are not finite")
-            scaled = state.latents.to(vae.dtype) / vae.config.scaling_factor
+            scaled = state.latents.to(model.vae_dtype) / model.vae.config.scaling_factor
             pictures = [
                 Image.fromarray(levels)
                 for few in torch.split(scaled, at_once)
-                for levels in _levels(vae.decode(few, return_dict=False)[0])
+                for levels in _levels(model.vae.decode(few, return_dict=False)[0])
             ]
             if any(not picture.getbbox() for picture in pictures) and job.image.getbbox():
                 raise Unusable("a picture is all black")
@@ -109,60 +125,58 @@ class TorchRunner:
         self._models.clear()
         self._device.free()
 
-    def _advance(self, state: DenoiseState, said: Tensor) -> Exception | None:
-        try:
-            after = state.solver.step(state.step, said, state.latents, state.generators)
-        except Exception as error:  # noqa: BLE001 - this request's own fault
-            return error
-        state.before, state.said, state.latents = state.latents, said, after
-        state.step += 1
-        if state.step == state.steps:
-            state.ended = self._device.mark()
-        return None
-
-    def _encode(
-        self, image: Image.Image, vae: Autoencoder, dtype: torch.dtype, generators: Sequence[torch.Generator]
-    ) -> Tensor:
+    def _encode(self, image: Image.Image, model: "_Model", generators: Sequence[torch.Generator]) -> Tensor:
         """Clean latents, one sample of the encoded picture per generator: encoded once, drawn from often."""
         levels = torch.as_tensor(np.array(image)[np.newaxis]).to(self._device.torch)
         # The stock pipeline's memory layout, too: the convolutions choose their arithmetic by it.
         pixels = (levels.permute(0, 3, 1, 2).to(torch.float32) / 255.0) * 2.0 - 1.0
-        encoded = vae.encode(pixels.to(vae.dtype)).latent_dist
+        encoded = model.vae.encode(pixels.to(model.vae_dtype)).latent_dist
         samples = torch.cat([encoded.sample(generator) for generator in generators])
-        return vae.config.scaling_factor * samples.to(dtype)
+        return model.vae.config.scaling_factor * samples.to(model.dtype)
 
-    def _prompt(self, text: str, unet: UNet) -> Prompt:
+    def _prompt(self, text: str, model: "_Model") -> Prompt:
         prompt = self._prompts.encode(text)
-        return Prompt(prompt.embeds.to(unet.dtype), prompt.pooled.to(unet.dtype))
+        return Prompt(prompt.embeds.to(model.dtype), prompt.pooled.to(model.dtype))
 
     def _flags(self, pictures: Sequence[Image.Image], job: Job) -> tuple[bool, ...]:
-        if self._checkpoint.safety is None or not job.check_safety:
+        if self.checkpoint.safety is None or not job.check_safety:
             return (False,) * len(pictures)
-        return self._checkpoint.safety.flags(pictures)
+        return self.checkpoint.safety.flags(pictures)
 
-    def _model(self, dtype: str) -> tuple[UNet, Autoencoder]:
+    def _model(self, dtype: str) -> "_Model":
         """A copy in higher precision is made when it is first needed, and kept."""
         if dtype not in self._models:
             target = {_name(known): known for known in _MORE_PRECISE.values()}[dtype]
-            unet, vae = copy.deepcopy((self._checkpoint.unet, self._checkpoint.vae))
-            self._models[dtype] = (unet.to(dtype=target), vae.to(dtype=target))
+            unet, vae = copy.deepcopy((self.checkpoint.unet, self.checkpoint.vae))
+            self._models[dtype] = _Model.of(unet.to(dtype=target), vae.to(dtype=target))
         return self._models[dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """With the precisions written down: diffusers looks through all of a model's weights when it is asked."""
+
+    unet: UNet
+    vae: Autoencoder
+    dtype: torch.dtype
+    vae_dtype: torch.dtype
+
+    @classmethod
+    def of(cls, unet: UNet, vae: Autoencoder) -> "_Model":
+        return cls(unet, vae, unet.dtype, vae.dtype)
 
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _step(move: Move) -> Tensor:
+    return move.solver.step(move.done, move.prediction, move.latents, move.generators)
+
+
 def _generator(seed: int) -> torch.Generator:
     """On the processor, so that a seed means the same noise on every device."""
     return torch.Generator().manual_seed(seed % 2**64)
-
-
-def _noise(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """One generator per row."""
-    shape = (1, *like.shape[1:])
-    drawn = [torch.randn(shape, generator=generator, dtype=like.dtype) for generator in generators]
-    return torch.cat(drawn).to(like.device)
 
 
 def _levels(pixels: Tensor) -> "np.ndarray[Any, np.dtype[np.uint8]]":

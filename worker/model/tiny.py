@@ -161,7 +161,7 @@ def _unet() -> Any:
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(8, 16, 32),
+        block_out_channels=(8, 8, 16),
         layers_per_block=2,
         attention_head_dim=(1, 1, 1),
         transformer_layers_per_block=(1, 1, 2),

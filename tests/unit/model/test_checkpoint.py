@@ -74,7 +74,7 @@ def test_a_header_of_nonsense_is_refused(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_said_before_loading(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_available_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(module, "_available_bytes", lambda: 1_000)
     error = refused(Wanted(source=str(tiny), cache=tmp_path, device="cpu"))
     assert error.name == "KOLORS_MODEL"
     assert "GiB" in error.message

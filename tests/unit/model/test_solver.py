@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.model.checkpoint import Checkpoint
-from worker.model.solver import NAMES, Solver, noise_scheduler, steps_to_do
+from worker.model.solver import NAMES, Solvers, noise_scheduler, steps_to_do
 
 FIRST_TIMESTEPS = {
     "EulerDiscreteScheduler": 1079,
@@ -20,7 +20,7 @@ FIRST_TIMESTEPS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fifty_steps_begin_where_kolors_noise_schedule_says(checkpoint: Checkpoint, name: str) -> None:
-    solver = Solver(name, checkpoint.schedule, steps=50, strength=1.0)
+    solver = Solvers(checkpoint.schedule).open(name, steps=50, strength=1.0)
     assert solver.steps == 50
     assert solver.timesteps[0] == FIRST_TIMESTEPS[name]
 
@@ -43,12 +43,12 @@ def test_how_many_steps_are_done(steps: int, strength: float, done: int) -> None
 
 def test_an_unknown_name_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(KeyError):
-        Solver("PNDMScheduler", checkpoint.schedule, steps=5, strength=1.0)
+        Solvers(checkpoint.schedule).open("PNDMScheduler", steps=5, strength=1.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_clean_picture_is_found_when_the_noise_is_known(checkpoint: Checkpoint, name: str) -> None:
-    solver = Solver(name, checkpoint.schedule, steps=20, strength=0.6)
+    solver = Solvers(checkpoint.schedule).open(name, steps=20, strength=0.6)
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     latents = solver.begin(clean, noise)
     torch.testing.assert_close(solver.clean(0, noise, latents), clean, atol=1e-4, rtol=1e-4)
