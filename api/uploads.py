@@ -138,4 +138,6 @@ def _part(item: object) -> Part:
     number, etag = fields.get("partNumber"), fields.get("etag")
     if isinstance(number, bool) or not isinstance(number, int) or not isinstance(etag, str):
         raise BadRequest("A part is an object with partNumber and etag")
+    if not 1 <= number <= _MOST_PARTS:
+        raise BadRequest("There is no part of such a number")
     return Part(number, etag.removeprefix("W/").strip('"'))

@@ -29,6 +29,7 @@ from shared.files.base import Part
 from shared.wire.headers import FILE_NAME
 
 _COMPLETE_BYTES = 2 * 1024 * 1024
+_LONGEST_NUMBER = 9
 _PARTS = "/files/{key:path}/multipart/{upload}"
 
 
@@ -41,7 +42,7 @@ class Files:
             Route("/files/upload", self.upload, methods=["POST"]),
             Route("/files/upload/multipart", self.begin, methods=["POST"]),
             Route(f"{_PARTS}/complete", self.complete, methods=["POST"]),
-            Route(f"{_PARTS}/{{number:int}}", self.part, methods=["PUT"]),
+            Route(f"{_PARTS}/{{number}}", self.part, methods=["PUT"]),
             Route("/files/{path:path}", self.granted, methods=["PUT"]),
             Route("/files/{path:path}", self.granted_complete, methods=["POST"]),
             Route("/files/{key:path}", serving.serve, methods=["GET"]),
@@ -60,7 +61,7 @@ class Files:
 
     async def part(self, request: Request) -> Response:
         uploads, place = self._of_path(request)
-        return _part_answer(await uploads.receive_part(request, place, request.path_params["number"]))
+        return _part_answer(await uploads.receive_part(request, place, _number(request.path_params["number"])))
 
     async def complete(self, request: Request) -> Response:
         uploads, place = self._of_path(request)
@@ -72,7 +73,7 @@ class Files:
         if place.purpose == Purpose.PARTS:
             if key != place.key or not number.isdecimal():
                 raise BadCredentials
-            return _part_answer(await uploads.receive_part(request, place, int(number)))
+            return _part_answer(await uploads.receive_part(request, place, _number(number)))
         if request.path_params["path"] != place.key:
             raise BadCredentials
         stat = await uploads.receive(request, place)
@@ -109,6 +110,13 @@ async def _complete(uploads: Uploads, request: Request, place: Grant) -> Respons
         raise BadRequest("The body is no JSON") from error
     await uploads.complete(place, body)
     return json_response(200, json.dumps({"access_url": keys.link(base_of(request), place.key)}).encode())
+
+
+def _number(text: str) -> int:
+    """A part's number as a path has it. More digits than any has are not read: Python refuses to read very many."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER):
+        raise BadRequest("There is no part of such a number")
+    return int(text)
 
 
 def _part_answer(part: Part) -> Response:

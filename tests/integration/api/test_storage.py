@@ -227,9 +227,10 @@ def test_parts_that_are_not_there_are_a_bad_request(api: httpx.Client) -> None:
         '{"parts": [{"partNumber": "1", "etag": "x"}]}',
         '{"parts": [{"partNumber": true, "etag": "x"}]}',
         '{"parts": [{"partNumber": 7, "etag": "00"}]}',
+        f'{{"parts": [{{"partNumber": {"9" * 300}, "etag": "{"0" * 64}"}}]}}',
     ):
         assert httpx.post(f"{url}/complete", headers=KEY, content=body, trust_env=False).status_code == 400, body
-    for number in (0, 7, 10001):
+    for number in (0, 7, 10001, "9" * 5000, "one", "٣"):
         assert httpx.put(f"{url}/{number}", headers=KEY, content=b"x", trust_env=False).status_code == 400
 
 
