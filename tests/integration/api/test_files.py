@@ -91,6 +91,28 @@ def test_parts_of_a_file(api: httpx.Client, store: Store) -> None:
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, "bytes */256000")
 
 
+@pytest.mark.parametrize(
+    "asked", ["items=0-1", "bytes", "bytes=", "bytes=a-b", "bytes=5-2", "bytes=0-1,x", "bytes=" + "0-1," * 200]
+)
+def test_a_range_that_means_nothing_is_ignored(api: httpx.Client, store: Store, asked: str) -> None:
+    answer = api.get(_put(store), headers={"Range": asked})
+
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+def test_ranges_behind_the_end_are_left_out_or_refused_as_everything_is(api: httpx.Client, store: Store) -> None:
+    path = _put(store)
+
+    mixed = api.get(path, headers={"Range": "bytes=300000-, 0-3"})
+    assert (mixed.status_code, mixed.content) == (206, CONTENT[:4])
+    for beyond in ("bytes=256000-", "bytes=-0", f"bytes={'9' * 40}-"):
+        refused = api.get(path, headers={"Range": beyond})
+        assert (refused.status_code, refused.headers["content-range"]) == (416, "bytes */256000")
+        assert isinstance(refused.json()["detail"], str)
+        other = api.get(path, headers={"Range": beyond, "If-Range": '"other"'})
+        assert (other.status_code, other.content) == (200, CONTENT)
+
+
 def test_a_part_of_another_file_is_not_mixed_in(api: httpx.Client, store: Store) -> None:
     path = _put(store)
     etag = api.head(path).headers["etag"]
