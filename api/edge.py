@@ -48,7 +48,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = cast("int", message["status"])
-                _complete(cast("Headers", message["headers"]))
+                complete(cast("Headers", message["headers"]))
             await send(message)
 
         try:
@@ -68,7 +68,8 @@ class Edge:
             await self._app(scope, receive, send)
 
 
-def _complete(headers: Headers) -> None:
+def complete(headers: Headers) -> None:
+    """Adds what every answer has, whoever writes it."""
     headers.extend(_CORS)
     if not any(name == _REQUEST_ID for name, _ in headers):
         headers.append((_REQUEST_ID, str(uuid.uuid4()).encode()))

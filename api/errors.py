@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from shared.errors import (
@@ -55,6 +56,7 @@ TABLE: Mapping[type[Error], Row] = {
     Error: Row(500, "internal_error"),
 }
 
+_GONE = "client_disconnected"
 NOT_FOUND = b'{"status":"NOT_FOUND"}'
 
 
@@ -71,6 +73,8 @@ def answer(error: Exception) -> Response:
             return _by_table(error)
         case HTTPException():
             return json_response(error.status_code, _detail(error.detail), error.headers)
+        case ClientDisconnect():  # in the middle of its body: nobody is there to read this, but metrics count it
+            return outcome(499, wire.text_body("The client hung up", _GONE).encode(), _GONE)
         case _:
             _log.exception("unhandled error", exc_info=error)
             return json_response(500, _detail("Internal Server Error"), {names.RETRYABLE: "false"})

@@ -1,11 +1,17 @@
 """One write per answer. uvicorn hands the head and the body of an answer to the transport one after the other, and each
 becomes a system call and a packet of its own; here they leave together, at the end of the loop's current round.
+
+What is no HTTP never gets as far as the application, so it is refused here, in the shape of every other refusal.
 """
 
 import asyncio
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.edge import complete
+from api.errors import answer
+from shared.errors import BadRequest
 
 _MOST_BYTES = 16 * 1024
 
@@ -48,3 +54,11 @@ class Together:
 class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(cast("asyncio.Transport", Together(transport)))
+
+    def send_400_response(self, msg: str) -> None:
+        refusal = answer(BadRequest(msg))
+        headers = [*self.server_state.default_headers, *refusal.raw_headers, (b"connection", b"close")]
+        complete(headers)
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[refusal.status_code] + head + b"\r\n" + bytes(refusal.body))
+        self.transport.close()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.errors import TABLE, answer, outcome_headers
 from shared import errors
@@ -44,6 +45,12 @@ AWAY = {"detail": "away", "error_type": "runner_scheduling_failure"}
             {"x-fal-retryable": "false", "x-fal-billable-units": "0"},
         ),
         (HTTPException(405, headers={"Allow": "GET"}), 405, {"detail": "Method Not Allowed"}, {"allow": "GET"}),
+        (
+            ClientDisconnect(),
+            499,
+            {"detail": "The client hung up", "error_type": "client_disconnected"},
+            {"x-fal-error-type": "client_disconnected"},
+        ),
         (ValueError("our bug"), 500, {"detail": "Internal Server Error"}, {}),
     ],
 )
