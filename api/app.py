@@ -43,15 +43,12 @@ def create_app(settings: ApiSettings) -> FastAPI:
     context = _open(settings)
     registry = _registry()
     grants = Grants.of_folder(settings.keys_dir)
-    grants = Grants.of_folder(settings.keys_dir)
     app = FastAPI(
         routes=[
             *queue.routes(),
             *run.routes(),
             *Storage(grants).routes(),
             *Files(grants).routes(),
-            *Files(grants).routes(),
-            *Storage(grants).routes(),
             *Ops(context, registry).routes(),
         ],
         openapi_url=None,  # `api.openapi` writes fal's own form of the document
