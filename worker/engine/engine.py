@@ -52,6 +52,7 @@ class Engine(Generic[S, P]):
         self._slots: dict[BatchKey, int] = {}
         self._scheduler: Scheduler[Ticket[S]] = Scheduler(self._slots_of)
         self._stats = Stats()
+        self._began_s = time.monotonic()
         self._wake = threading.Condition()
         self._inbox: deque[Ticket[S]] = deque()
         self._tickets: list[Ticket[S]] = []
@@ -105,7 +106,7 @@ class Engine(Generic[S, P]):
 
     def stats(self) -> Stats:
         """A copy of the meters."""
-        return replace(self._stats)
+        return replace(self._stats, up_s=time.monotonic() - self._began_s)
 
     def close(self, *, wait: bool) -> None:
         """Takes no more jobs. `wait` finishes those in flight; otherwise they fail with `Unavailable`."""

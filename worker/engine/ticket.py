@@ -59,8 +59,10 @@ class Stats:
     """Totals since the start, in seconds, steps and step-pixels (pixels of a picture, times its pictures, times steps).
 
     `step_s` is time inside steps, `predict_s` the part of it inside the model; the rest of a step is the host's.
+    `up_s` is filled in for a copy.
     """
 
+    up_s: float = 0.0
     ticks: int = 0
     picture_steps: int = 0
     step_px: int = 0
@@ -75,6 +77,11 @@ class Stats:
     def host_share(self) -> float:
         """How much of a step was not spent in the model's forward pass, 0..1."""
         return 1 - self.predict_s / self.step_s if self.step_s else 0.0
+
+    @property
+    def busy_share(self) -> float:
+        """How much of the time the engine's thread prepared or stepped, 0..1."""
+        return min(1.0, (self.step_s + self.prepare_s) / self.up_s) if self.up_s else 0.0
 
     @property
     def rate(self) -> float:

@@ -182,6 +182,7 @@ def test_figures_for_admission() -> None:
     assert stats.picture_steps == 3 * 5
     assert stats.step_px == 5 * (2 * 64 * 64 + 128 * 64)
     assert 0 <= stats.host_share <= 1
+    assert 0 < stats.busy_share <= 1
 
 
 def test_the_painting_says_where_the_time_went() -> None:
