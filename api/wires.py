@@ -1,12 +1,15 @@
 """One write per answer. uvicorn hands the head and the body of an answer to the transport one after the other, and each
 becomes a system call and a packet of its own; here they leave together, at the end of the loop's current round.
 
-What is no HTTP never gets as far as the application, so it is refused here, in the shape of every other refusal.
+What is no HTTP never gets as far as the application, so it is refused here, in the shape of every other refusal. And
+whoever offers to go on in another protocol (Java's own client and `curl --http2` do so with every first call) is served
+in this one: uvicorn would lose the body of such a call, and whatever comes after it.
 """
 
 import asyncio
 from typing import cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.edge import complete
@@ -54,6 +57,36 @@ class Together:
 class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(cast("asyncio.Transport", Together(transport)))
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as offer:
+                data = self._without_offer() + data[cast("int", offer.args[0]) :]
+                self.parser = HttpRequestParser(self)
+            except HttpParserError:
+                self.send_400_response("Invalid HTTP request")
+                return
+            else:
+                return
+
+    def on_headers_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no tunnel")  # the parser makes an `HttpParserError` of it
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _without_offer(self) -> bytes:
+        """The head that was just read, to be read once more. The body, which was not, comes after it."""
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return line + b"".join(headers) + b"\r\n"
 
     def send_400_response(self, msg: str) -> None:
         refusal = answer(BadRequest(msg))

@@ -1,0 +1,80 @@
+"""Connections as unusual clients use them, and as none should."""
+
+import json
+import socket
+import time
+
+import httpx
+import pytest
+
+ENDPOINT = "/fal-ai/kolors/image-to-image"
+INPUT = json.dumps({"prompt": "p", "image_url": "https://example.com/a.png"}).encode()
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def _exchange(base: str, *pieces: bytes) -> bytes:
+    """What comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", httpx.URL(base).port or 0), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def _submission(*headers: str) -> bytes:
+    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: a", "Authorization: Key id:secret", *headers]
+    return "\r\n".join([*lines, f"Content-Length: {len(INPUT)}", "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+        ("Connection: Upgrade", "Upgrade: websocket"),
+        ("Upgrade: TLS/1.2", "Connection: upgrade"),
+    ],
+)
+def test_an_offer_to_change_the_protocol_is_declined_and_nothing_is_lost(base: str, offer: tuple[str, ...]) -> None:
+    head = _submission(*offer)
+
+    for pieces in ([head + INPUT + head + INPUT + HEALTH], [head[:40], head[40:], INPUT[:9], INPUT[9:], HEALTH]):
+        received = _exchange(base, *pieces)
+        assert received.count(b"HTTP/1.1 200 ") == received.count(b"HTTP/1.1 ") == (3 if len(pieces) == 1 else 2)
+        assert received.count(b'"status": "IN_QUEUE"') == received.count(b"HTTP/1.1 ") - 1
+
+
+def test_this_is_no_tunnel(base: str) -> None:
+    for target in (b"queue.fal.run:443", b"/"):
+        received = _exchange(base, b"CONNECT " + target + b" HTTP/1.1\r\nHost: queue.fal.run\r\n\r\n")
+        assert received.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [b"\x16\x03\x01\x02\x00", b"POST / HTTP/1.1\r\nContent-Length: none\r\n\r\n", b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n"],
+)
+def test_what_is_no_http_is_refused_like_anything_else(base: str, call: bytes) -> None:
+    head, _, body = _exchange(base, call).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error_type"] == "bad_request"
+    for name in (
+        b"x-fal-request-id",
+        b"x-fal-error-type",
+        b"access-control-allow-origin",
+        b"content-type: application/json",
+    ):
+        assert name in head.lower()
+
+
+def test_who_hangs_up_in_the_middle_of_a_body_is_no_fault_of_ours(client: httpx.Client, base: str) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(base).port or 0), timeout=10) as connection:
+        head = f"POST {ENDPOINT} HTTP/1.1\r\nHost: a\r\nAuthorization: Key id:secret\r\nContent-Length: 100\r\n\r\n{{"
+        connection.sendall(head.encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+
+    deadline = time.monotonic() + 10
+    while 'route="submit"' not in (told := client.get("/metrics").text):
+        assert time.monotonic() < deadline
+    assert 'kolors_http_seconds_count{method="POST",route="submit",status="499"} 1.0' in told
+    assert 'status="500"' not in told
