@@ -1,7 +1,7 @@
 """The synchronous origin: one call that waits for its result.
 
 The same queue and the same lane as any other request; only the waiting is done here, on the request's bell. Who hangs
-up takes the request back, as on fal.
+up takes the request back, as on fal, unless it was an earlier call's: an Idempotency-Key only looks on.
 """
 
 import asyncio
@@ -35,7 +35,8 @@ def routes() -> list[BaseRoute]:
 async def run(request: Request) -> Response:
     context = context_of(request)
     tenant = context.tenant(request)
-    id_ = (await submit(context, request, invalid_is_refused=True)).id
+    receipt = await submit(context, request, invalid_is_refused=True)
+    id_ = receipt.id
     result: Result | None = None
     try:
         result = await unless_gone(request.receive, _wait(context, id_))
@@ -47,7 +48,7 @@ async def run(request: Request) -> Response:
         response.headers[REQUEST_ID] = id_
         return response
     finally:
-        if result is None:
+        if result is None and not receipt.replayed:
             with suppress(ServiceUnavailable):
                 await context.run(commands.cancel(id_, tenant, retention_s=context.settings.retention_s))
 

@@ -98,6 +98,23 @@ def test_who_hangs_up_cancels(base: str, hand: Hand, redis_url: str, pool: Threa
     assert hand.state(attempt.held.id) is State.CANCELLED
 
 
+def test_who_only_looked_on_cancels_nothing(
+    client: httpx.Client, hand: Hand, redis_url: str, pool: ThreadPoolExecutor
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    id_ = client.post(RUN.removeprefix("/run"), json=INPUT, headers=key).json()["request_id"]
+    attempt = _claim(redis_url, hand)
+
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(RUN, json=INPUT, headers=key, timeout=httpx.Timeout(30, read=0.5))
+    looking = pool.submit(client.post, RUN, json=INPUT, headers=key)
+    assert hand.report(attempt, 1) == "kept"
+    hand.finish(attempt)
+
+    assert looking.result(20).status_code == 200
+    assert looking.result(20).headers["x-fal-request-id"] == id_
+
+
 def test_a_run_waits_no_longer_than_allowed(keyed: ApiSettings, hand: Hand) -> None:
     with live(keyed.model_copy(update={"sync_timeout_s": 0.2})) as url:
         answer = httpx.post(url + RUN, json=INPUT, headers=KEY, trust_env=False)
