@@ -115,11 +115,12 @@ def _webhook(url: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        named = bool(parts.hostname) and parts.port != 0 and not {"@", "\\"} & set(parts.netloc)
+        usable = parts.scheme in {"http", "https"} and named
     except ValueError:
         usable = False
     if not usable or len(url) > _LONGEST_WEBHOOK or not _VISIBLE.fullmatch(url):
-        raise BadRequest("fal_webhook must be an http:// or https:// address")
+        raise BadRequest("fal_webhook must be an http:// or https:// address, without a user name")
     return url
 
 
