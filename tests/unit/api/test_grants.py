@@ -9,7 +9,7 @@ import pytest
 from api.grants import Grant, Grants, Purpose, is_grant
 from shared.errors import BadCredentials, WrongSetting
 
-GRANT = Grant(Purpose.PARTS, "tenant", int(time.time()) + 60, "uploads/a/b.png", "upload", "image/png", 60)
+GRANT = Grant(Purpose.PARTS, "tenant", int(time.time()) + 86_400, "uploads/a/b.png", "upload", "image/png", 60)
 
 
 @pytest.fixture
