@@ -17,6 +17,7 @@ from api.errors import answer
 from shared.errors import BadRequest
 
 _MOST_BYTES = 16 * 1024
+_LONGEST_HEAD_BYTES = 64 * 1024
 
 
 class Together:
@@ -55,11 +56,17 @@ class Together:
 
 
 class Protocol(HttpToolsProtocol):
+    _in_head = False
+    _began_now = False
+    _head_bytes = 0
+    """Of the head that is being read, without the piece in which it began: other calls may have ended in that."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(cast("asyncio.Transport", Together(transport)))
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._began_now = False
         while True:
             try:
                 self.parser.feed_data(data)
@@ -70,9 +77,18 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("Invalid HTTP request")
                 return
             else:
-                return
+                break
+        if self._in_head and not self._began_now:  # the parser itself would keep a head of any length
+            self._head_bytes += len(data)
+            if self._head_bytes > _LONGEST_HEAD_BYTES:
+                self.send_400_response(f"The head may have at most {_LONGEST_HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._began_now, self._head_bytes = True, True, 0
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         if not self.parser.should_upgrade():
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":

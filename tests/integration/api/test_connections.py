@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -41,6 +42,23 @@ def test_an_offer_to_change_the_protocol_is_declined_and_nothing_is_lost(base: s
         received = _exchange(base, *pieces)
         assert received.count(b"HTTP/1.1 200 ") == received.count(b"HTTP/1.1 ") == (3 if len(pieces) == 1 else 2)
         assert received.count(b'"status": "IN_QUEUE"') == received.count(b"HTTP/1.1 ") - 1
+
+
+def test_a_head_without_an_end_is_refused(base: str) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(base).port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nX-Long: ")
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 16_384)
+            raise AssertionError("it would have taken any length")
+
+
+def test_many_calls_at_once_are_no_long_head(base: str) -> None:
+    call = _submission() + INPUT
+
+    received = _exchange(base, call * 1000, HEALTH)
+
+    assert received.count(b"HTTP/1.1 200 ") == received.count(b"HTTP/1.1 ") == 1001
 
 
 def test_this_is_no_tunnel(base: str) -> None:
