@@ -275,6 +275,9 @@ class Engine(Generic[S, P]):
 
     def _finish(self, ticket: Ticket[S], state: S, denoised_s: float) -> None:
         began_s = time.monotonic()
+        if ticket.cancelled:
+            self._settle(ticket, Cancelled())
+            return
         try:
             decoded = self._runner.decode(state, job=ticket.job)
         except Unusable as error:
