@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import threading
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from shared.errors import InvalidInput, Problem
 LOCATION: Final = ("body", "image_url")
 
 _log = logging.getLogger(__name__)
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice its limit
 _ORIENTATION: Final = 0x0112
 _LARGE_PX: Final = 12 * 1024 * 1024
 _few_large_ones = threading.BoundedSemaphore(2)
@@ -78,6 +80,8 @@ def encode(picture: Image.Image, output_format: Literal["png", "jpeg"], paramete
 
 
 def _first_frame(content: bytes, max_px: int) -> Image.Image:
+    # Pillow's own limit, too: an icon decodes the picture inside it, of any size at all, while it is being opened.
+    Image.MAX_IMAGE_PIXELS = max_px
     with Image.open(io.BytesIO(content), formats=_formats()) as opened:
         size_px = opened.width * opened.height
         if size_px > max_px:

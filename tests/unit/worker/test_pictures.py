@@ -229,6 +229,11 @@ class TestHostileBytes:
     def test_a_bomb_is_refused_by_its_header(self, side: int) -> None:
         assert problem_of(png_that_claims(side, side)) == "image_too_large"
 
+    def test_a_bomb_inside_an_icon_is_refused_before_it_is_decoded(self) -> None:
+        inside = png_that_claims(1_001, 1_001)
+        icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<4B2H2I", 16, 16, 0, 0, 1, 32, len(inside), 22) + inside
+        assert problem_of(icon) == "image_too_large"
+
     def test_no_pixels_at_all(self) -> None:
         assert problem_of(png_that_claims(0, 5)) == "image_load_error"
 
