@@ -31,12 +31,13 @@ _LOOK_EVERY_S: Final = 0.25
 
 
 class Courier:
-    """Raises `WrongSetting` and `StoreUnavailable` where it cannot work; waits for a Redis that is away."""
+    """Raises `WrongSetting` and `StoreUnavailable` where it cannot work; waits for a Redis that is away, or for `stop`:
+    then it must not be started."""
 
-    def __init__(self, settings: CourierSettings) -> None:
+    def __init__(self, settings: CourierSettings, stop: threading.Event) -> None:
         self._redis = open_sync(settings.redis_url)
         store = open_store(settings)
-        bind(self._redis, store)
+        bind(self._redis, store, stop=stop)
         terms = Terms(
             timeout_s=settings.webhook_timeout_s,
             retry_s=settings.webhook_retry_s,
@@ -74,9 +75,10 @@ def main() -> int:
     try:
         settings = load(CourierSettings)
         with pid_file(settings.data_dir, "courier"):
-            courier = Courier(settings)
-            courier.start()
-            _log.info("ready")
+            courier = Courier(settings, stop)
+            if not stop.is_set():
+                courier.start()
+                _log.info("ready")
             stop.wait()
             courier.close()
     except WrongSetting as error:

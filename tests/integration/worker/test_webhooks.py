@@ -44,7 +44,7 @@ def there() -> Iterator[Receiver]:
 @contextmanager
 def courier(floor: Floor, **settings: Any) -> Generator[Courier]:
     options: dict[str, Any] = {"egress_allow": "127.0.0.1", "webhook_retry_s": (0.1, 0.1), **settings}
-    it = Courier(CourierSettings(data_dir=floor.folder, redis_url=floor.redis_url, **options))
+    it = Courier(CourierSettings(data_dir=floor.folder, redis_url=floor.redis_url, **options), threading.Event())
     it.start()
     try:
         yield it
