@@ -84,6 +84,7 @@ class Leases:
         self._fence_s = fence_ms / 1000
         self._lock = threading.Lock()
         self._holdings: dict[Held, Holding] = {}
+        self._released = False
 
     @contextmanager
     def hold(self, held: Held, claimed_s: float) -> Generator[Holding]:
@@ -93,6 +94,9 @@ class Leases:
             earlier.heed(Lease.LOST)  # we hold it anew, so that attempt is over
         with self._lock:
             self._holdings[held] = holding
+            late = self._released
+        if late:
+            self._give_back(holding)
         try:
             yield holding
         finally:
@@ -129,22 +133,24 @@ class Leases:
             holding.heed(Lease.CANCEL)
 
     def release(self) -> int:
-        """Gives everything back to the queue, for a worker that drains. Returns how many."""
+        """Gives everything back to the queue, for a worker that drains. Returns how many. What a claim under way still
+        brings goes back as soon as it is held."""
         with self._lock:
+            self._released = True
             holdings = list(self._holdings.values())
-        released = 0
-        for holding in holdings:
-            if holding.lost:
-                continue
-            try:
-                released += execute.run_sync(self._redis, commands.release(holding.held)) is Finish.REQUEUED
-            except ServiceUnavailable:
-                _log.warning("not released: its lease will end", extra={"request": holding.held.id})
-            holding.heed(Lease.LOST)
-        return released
+        return sum(self._give_back(holding) for holding in holdings if not holding.lost)
 
     def held(self) -> int:
         return len(self._holdings)
+
+    def _give_back(self, holding: Holding) -> bool:
+        back = False
+        try:
+            back = execute.run_sync(self._redis, commands.release(holding.held)) is Finish.REQUEUED
+        except ServiceUnavailable:
+            _log.warning("not released: its lease will end", extra={"request": holding.held.id})
+        holding.heed(Lease.LOST)
+        return back
 
     def _of(self, id: str) -> Iterator[Holding]:
         with self._lock:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from PIL import Image
 
 from shared.errors import OutOfMemory
 from shared.queue import commands, keys
-from shared.queue.records import Finish, Outcome
+from shared.queue.records import Finish, Held, Outcome
 from shared.queue.states import State
 from tests.conftest import Valkey
 from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, noise, open_workplace, png
@@ -296,6 +297,27 @@ class TestDrain:
         with open_workplace(floor) as another:
             another.answer()
             assert floor.output(id)["seed"] == 7
+
+    def test_what_was_being_claimed_when_the_time_was_up_goes_back_too(self, floor: Floor) -> None:
+        with open_workplace(floor, slow_steps()) as workplace:
+            id = floor.submit(**LONG)
+            claimed, on = threading.Event(), threading.Event()
+            hold = workplace.station.leases.hold
+
+            def late(held: Held, claimed_s: float) -> Any:
+                claimed.set()
+                assert on.wait(DEADLINE_S)
+                return hold(held, claimed_s)
+
+            workplace.station.leases.hold = late
+            workplace.answer()
+            assert claimed.wait(DEADLINE_S)
+            workplace.station.admission.close()
+            workplace.station.leases.release()
+            on.set()
+            assert workplace.station.drain(DEADLINE_S)
+            view = floor.view(id)
+            assert (view.state, view.attempts) == (State.QUEUED, 0)
 
     def test_what_is_done_in_time_is_finished(self, floor: Floor) -> None:
         with open_workplace(floor, slow_steps()) as workplace:
