@@ -1,0 +1,160 @@
+"""What a picture shows, and the sentences that describe it.
+
+A `Scene` is the one truth: `drawing.draw` paints it and `caption` says it, so that words and pixels cannot
+disagree. A caption names only some of what is there: users do the same.
+"""
+
+import random
+from dataclasses import dataclass
+
+TIMES = ("day", "sunset", "night", "dawn")
+GROUNDS = ("grass", "autumn", "snow", "sand")
+WEATHERS = ("clear", "cloudy", "rain", "fog", "snowfall")
+RELIEFS = ("plain", "hills", "mountains")
+COLOURS = ("red", "blue", "yellow", "white", "green", "purple")
+TREES = ("round", "pine", "palm")
+ANIMALS = ("sheep", "cow", "cat", "bird")
+STYLES = ("plain", "watercolour", "oil", "sketch", "pixel")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One landscape. Colours are names out of `COLOURS`; None and 0 mean that the thing is absent."""
+
+    time: str
+    ground: str
+    weather: str
+    relief: str
+    water: str | None
+    trees: str | None
+    house: str | None
+    boat: str | None
+    animal: str | None
+    style: str
+    seed: int
+    """Where everything stands; no caption can know it."""
+
+
+def compose(rng: random.Random) -> Scene:
+    """A scene out of all of them, plausible ones more often."""
+    ground = rng.choices(GROUNDS, (5, 3, 4, 2))[0]
+    water = rng.choices((None, "lake", "sea", "river"), (5, 3, 3, 2))[0]
+    trees = rng.choices((None, *TREES), (3, 4, 4, 1))[0]
+    weathers = (5, 3, 2, 1.5, 3 if ground == "snow" else 0.3)
+    return Scene(
+        time=rng.choices(TIMES, (5, 3, 4, 1.5))[0],
+        ground=ground,
+        weather=rng.choices(WEATHERS, weathers)[0],
+        relief=rng.choices(RELIEFS, (2, 4, 3))[0],
+        water=water,
+        trees="palm" if ground == "sand" and trees else trees,
+        house=rng.choice(COLOURS) if rng.random() < 0.55 else None,
+        boat=rng.choice(COLOURS) if water in ("lake", "sea") and rng.random() < 0.6 else None,
+        animal=rng.choice(ANIMALS) if rng.random() < 0.35 else None,
+        style=rng.choices(STYLES, (12, 1, 1, 1, 1))[0],
+        seed=rng.getrandbits(32),
+    )
+
+
+ENGLISH: dict[str, tuple[str, ...]] = {
+    "day": ("day", "a sunny day", "daylight", "noon", "bright daylight, blue sky"),
+    "sunset": ("sunset", "at sunset", "evening, red sky", "a red sunset", "dusk"),
+    "night": ("night", "at night", "a dark night", "night, moon and stars", "moonlight, starry sky"),
+    "dawn": ("dawn", "at dawn", "early morning", "sunrise, pink sky"),
+    "grass": ("summer", "green grass", "a green meadow", "spring", "meadow"),
+    "autumn": ("autumn", "fall", "orange leaves", "autumn leaves"),
+    "snow": ("snow", "winter", "snow on the ground", "a snowy landscape", "covered with snow"),
+    "sand": ("desert", "sand", "sand dunes", "a sandy beach"),
+    "clear": ("clear sky", "clear weather"),
+    "cloudy": ("clouds", "cloudy", "white clouds in the sky"),
+    "rain": ("rain", "rainy weather", "a rainy day"),
+    "fog": ("fog", "foggy", "mist"),
+    "snowfall": ("falling snow", "snowfall", "snowing"),
+    "plain": ("a plain", "flat land"),
+    "hills": ("hills", "rolling hills", "a hill"),
+    "mountains": ("mountains", "high mountains", "mountain peaks"),
+    "lake": ("a lake", "lake", "water"),
+    "sea": ("the sea", "ocean", "water"),
+    "river": ("a river", "river", "a stream"),
+    "round": ("trees", "a tree", "a forest", "leafy trees"),
+    "pine": ("pine trees", "fir trees", "a pine forest"),
+    "palm": ("palm trees", "a palm tree"),
+    "sheep": ("a sheep", "sheep"),
+    "cow": ("a cow", "cows"),
+    "cat": ("a cat", "cat"),
+    "bird": ("a bird", "birds"),
+    "watercolour": ("watercolour", "a watercolor painting"),
+    "oil": ("oil painting", "an oil painting, thick brush strokes"),
+    "sketch": ("pencil sketch", "a pencil drawing, black and white"),
+    "pixel": ("pixel art",),
+}
+CHINESE: dict[str, tuple[str, ...]] = {
+    "day": ("白天", "晴天"),
+    "sunset": ("日落", "夕阳"),
+    "night": ("夜晚", "夜景", "月光"),
+    "dawn": ("黎明", "清晨"),
+    "grass": ("夏天", "绿色的草地", "春天"),
+    "autumn": ("秋天", "落叶"),
+    "snow": ("雪", "冬天", "雪景"),
+    "sand": ("沙漠", "沙滩"),
+    "clear": ("晴朗的天空",),
+    "cloudy": ("云", "多云"),
+    "rain": ("下雨", "雨天"),
+    "fog": ("雾", "大雾"),
+    "snowfall": ("下雪",),
+    "plain": ("平原",),
+    "hills": ("小山", "山丘"),
+    "mountains": ("山", "高山"),
+    "lake": ("湖", "湖水"),
+    "sea": ("大海", "海"),
+    "river": ("河流", "小河"),
+    "round": ("树", "森林"),
+    "pine": ("松树",),
+    "palm": ("棕榈树",),
+    "sheep": ("羊",),
+    "cow": ("牛",),
+    "cat": ("猫",),
+    "bird": ("鸟",),
+    "watercolour": ("水彩画",),
+    "oil": ("油画",),
+    "sketch": ("铅笔画", "素描"),
+    "pixel": ("像素画",),
+}
+CHINESE_COLOURS: dict[str, str] = dict(
+    zip(COLOURS, ("红色的", "蓝色的", "黄色的", "白色的", "绿色的", "紫色的"), strict=True)
+)
+OPENINGS = ("", "", "", "a picture of ", "a landscape, ", "a painting of ", "a photo of ", "high quality, ")
+
+
+def _coloured(thing: str, colour: str, chinese: bool, rng: random.Random) -> str:
+    if chinese:
+        return CHINESE_COLOURS[colour] + {"house": "房子", "boat": "船"}[thing]
+    noun = rng.choice({"house": ("house", "hut", "cottage"), "boat": ("boat", "sailing boat")}[thing])
+    return rng.choice((f"a {colour} {noun}", f"{colour} {noun}"))
+
+
+def caption(scene: Scene, rng: random.Random) -> str:
+    """A sentence about some of what is there, in English or (one in eight) Chinese. Time and ground are named
+    most often: they change the picture most. An unremarkable style or relief is seldom worth a word.
+    """
+    chinese = rng.random() < 0.125
+    words = CHINESE if chinese else ENGLISH
+    chances: list[tuple[str | None, float]] = [
+        (scene.time, 0.75),
+        (scene.ground, 0.7),
+        (scene.weather, 0.3 if scene.weather == "clear" else 0.7),
+        (scene.relief, 0.15 if scene.relief == "plain" else 0.4),
+        (scene.water, 0.6),
+        (scene.trees, 0.6),
+        (scene.animal, 0.7),
+        (None if scene.style == "plain" else scene.style, 0.9),
+    ]
+    said = [rng.choice(words[name]) for name, chance in chances if name and rng.random() < chance]
+    if scene.house and rng.random() < 0.75:
+        said.append(_coloured("house", scene.house, chinese, rng))
+    if scene.boat and rng.random() < 0.75:
+        said.append(_coloured("boat", scene.boat, chinese, rng))
+    rng.shuffle(said)
+    if chinese:
+        return rng.choice(("", "一张照片，", "画，")) + "，".join(said)
+    return rng.choice(OPENINGS) + ", ".join(said)
