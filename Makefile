@@ -40,7 +40,9 @@ format:  ## puts the code into the house's format
 
 bench:  ## the measurements of docs/performance.md
 	$(SETUP) test
-	@exec $(PYTHON) tests/bench/queueing.py $(ARGS)
+	$(PYTHON) tests/bench/queueing.py
+	$(PYTHON) -m tests.bench.engine
+	$(PYTHON) -m tests.bench.arrivals
 
 dev-tls:  ## a local certificate authority and certificate, for clients that speak https only
 	$(SETUP) runtime
