@@ -16,6 +16,7 @@ from PIL import Image
 from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout
 from shared.queue import commands
 from shared.queue.records import Attempt, Held, Outcome
+from shared.queue.scripts import UNKEPT_TTL_S
 from shared.wire.image import Input, result_size
 from worker import outcomes, pictures, results, sources
 from worker.admission import Admission, Grant
@@ -185,8 +186,9 @@ def _order(context: Context, grant: Grant, wanted: Input) -> results.Order:
     settings, attempt = context.settings, grant.attempt
     claimed_ms = attempt.lease_until_ms - settings.lease_ms
     now_ms = claimed_ms + round((time.monotonic() - grant.claimed_s) * 1000)
-    kept_s = settings.retention_s if attempt.file_ttl_s is None else attempt.file_ttl_s
-    return results.Order(attempt, wanted, now_ms + kept_s * 1000, now_ms + settings.retention_s * 1000)
+    kept_s = settings.retention_s if attempt.keep_io else min(settings.retention_s, UNKEPT_TTL_S)
+    files_s = kept_s if attempt.file_ttl_s is None else attempt.file_ttl_s
+    return results.Order(attempt, wanted, now_ms + files_s * 1000, now_ms + kept_s * 1000)
 
 
 def _finish(context: Context, holding: Holding, outcome: Outcome) -> None:

@@ -43,8 +43,8 @@ def receipt(reply: Reply) -> Receipt:
 def attempt(reply: Reply, claim: str) -> Attempt | None:
     if reply is None:
         return None
-    id, number, lease_until_ms, left_ms, tenant, body, image_key, base, cost_px, file_ttl_s = cast(
-        "tuple[str, int, int, int | None, str, str, Text, str, str, Text]", tuple(cast("list[Reply]", reply))
+    id, number, lease_until_ms, left_ms, tenant, body, image_key, base, cost_px, file_ttl_s, keep_io = cast(
+        "tuple[str, int, int, int | None, str, str, Text, str, str, Text, Text]", tuple(cast("list[Reply]", reply))
     )
     return Attempt(
         held=Held(id, number, claim),
@@ -56,6 +56,7 @@ def attempt(reply: Reply, claim: str) -> Attempt | None:
         lease_until_ms=lease_until_ms,
         total_timeout_ms=left_ms,
         file_ttl_s=_whole(file_ttl_s),
+        keep_io=keep_io is None,
     )
 
 

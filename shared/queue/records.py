@@ -93,6 +93,7 @@ class Attempt:
     total_timeout_ms: int | None
     """Milliseconds left from now until the total deadline, if there is one."""
     file_ttl_s: int | None
+    keep_io: bool
 
 
 class Lease(StrEnum):

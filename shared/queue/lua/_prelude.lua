@@ -1,5 +1,5 @@
 -- Shared by every verb: the clock, reading a request, its history, ringing.
--- K, DOORBELL, NUMBER, CAP, MAX_* and LANE_SPAN are constants that scripts.py writes above this line.
+-- K, DOORBELL, NUMBER, CAP, MAX_*, *_TTL_S and LANE_SPAN are constants that scripts.py writes above this line.
 -- Numbers go into commands as they are; `..` and tostring would cut them to 14 digits.
 
 local function clock()
@@ -12,7 +12,7 @@ local NOW = clock()
 -- What the transitions look at, as a table of strings (false where unset), or nil if there is no such request.
 local CONTROL = {
   'state', 'tenant', 'lane', 'cost', 'place', 'number', 'attempts', 'crashes', 'claim', 'worker', 'cancel_requested',
-  'retry', 'start_by', 'finish_by', 'webhook', 'keep_io', 'idempotency', 'cost_px',
+  'retry', 'start_by', 'finish_by', 'webhook', 'keep_io', 'idempotency', 'cost_px', 'image_key',
 }
 
 local function control(id)

@@ -15,13 +15,19 @@ local function conclude(id, f, outcome, retention_s)
   end
   redis.call('HSET', key, unpack(fields))
   say(id, outcome.state)
-  if f.webhook then
-    redis.call('ZADD', K.webhooks, NOW, id)
-  end
   local ttl_s = tonumber(retention_s)
   if f.keep_io == '0' then
     redis.call('HDEL', key, 'input')
     ttl_s = math.min(ttl_s, UNKEPT_TTL_S)
+  end
+  local expires = NOW + ttl_s * 1000
+  if f.image_key and string.find(f.image_key, id, 1, true) then -- its own: another's file has a life of its own
+    redis.call('ZADD', K.files, 'XX', expires, f.image_key)
+  end
+  if f.webhook then -- tells it until settle says that it need not; then the rest of its own life counts
+    redis.call('ZADD', K.webhooks, NOW, id)
+    redis.call('HSET', key, 'expires', expires)
+    ttl_s = math.max(ttl_s, UNTOLD_TTL_S)
   end
   redis.call('EXPIRE', key, ttl_s)
   redis.call('EXPIRE', K.events .. id, ttl_s)

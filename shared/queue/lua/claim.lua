@@ -5,7 +5,7 @@
 -- ARGV: 1 worker, 2 claim id, 3 budget px, 4 lease ms, 5 retention s, 6 outcome of a passed start timeout,
 --   7 outcome of a passed total timeout
 -- Returns: nil, or {id, number, lease until ms, ms left of the total timeout or nil, tenant, input, image_key, base,
---   cost_px, file_ttl_s}
+--   cost_px, file_ttl_s, keep_io}
 
 -- The head of the queue that is still worth starting, or nil.
 local function head()
@@ -45,5 +45,5 @@ if redis.call('ZCARD', K.queue) > 0 then
   ring(1)
 end
 local left = f.finish_by and f.finish_by - NOW
-local attempt = redis.call('HMGET', key, 'tenant', 'input', 'image_key', 'base', 'cost_px', 'file_ttl_s')
+local attempt = redis.call('HMGET', key, 'tenant', 'input', 'image_key', 'base', 'cost_px', 'file_ttl_s', 'keep_io')
 return {id, number, until_ms, left, unpack(attempt)}

@@ -1,8 +1,9 @@
 """Promises of claim: the best request, the fair order, never a skipped head, and rings that chain."""
 
 from shared.queue import commands, doorbell, keys
+from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import Lane, State
-from tests.integration.queue.line import LEASE_MS, MEGAPIXEL, RETENTION_S, Line
+from tests.integration.queue.line import LEASE_MS, MEGAPIXEL, Line
 
 
 def test_an_empty_queue_gives_nothing(line: Line) -> None:
@@ -117,7 +118,7 @@ def test_what_waited_too_long_fails_instead_of_starting(line: Line) -> None:
         True,
     )
     assert (overdue.status, overdue.start_timed_out) == (504, False)
-    assert line.ttl_s(keys.request("late")) == RETENTION_S
+    assert line.ttl_s(keys.request("late")) == UNTOLD_TTL_S
     assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["late"]
 
 

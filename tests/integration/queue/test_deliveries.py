@@ -4,8 +4,9 @@ import pytest
 
 from shared.queue import commands, keys
 from shared.queue.records import Delivery
+from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import State
-from tests.integration.queue.line import SUCCESS, Line
+from tests.integration.queue.line import RETENTION_S, SUCCESS, Line
 
 SOON_MS = 60_000
 
@@ -59,6 +60,26 @@ def test_one_that_is_given_up_is_done(line: Line, due: Delivery) -> None:
     settle(line, 1)
     assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
     assert line.field("a", "webhook_delivered") == "0"
+
+
+def test_a_request_outlives_its_webhook_however_short_its_life_is(line: Line) -> None:
+    line.submit("a", webhook_url="http://hook", keep_io=False)
+    line.finish(line.take())
+    assert line.ttl_s(keys.request("a")) == UNTOLD_TTL_S
+    take(line)
+    settle(line, 1, retry_in_ms=SOON_MS)
+    assert line.ttl_s(keys.request("a")) == UNTOLD_TTL_S
+    pass_time(line, "a")
+    take(line)
+    settle(line, 2, delivered=True)
+    for key in (keys.request("a"), keys.events("a")):
+        assert line.ttl_s(key) == pytest.approx(RETENTION_S, abs=1)
+
+
+def test_one_that_has_outlived_its_own_life_goes_with_its_webhook(line: Line, due: Delivery) -> None:
+    line.redis.execute_command("HSET", keys.request("a"), "expires", 1)
+    settle(line, 1, delivered=True)
+    assert line.redis.execute_command("EXISTS", keys.request("a"), keys.WEBHOOKS) == 0
 
 
 def test_a_late_answer_of_an_earlier_attempt_is_ignored(line: Line, due: Delivery) -> None:

@@ -8,9 +8,9 @@ from shared.errors import Cancelled
 from shared.queue import commands, keys
 from shared.queue.faults import outcome_of
 from shared.queue.records import Cancellation, Finish, Held, Lease, Outcome
-from shared.queue.scripts import MAX_ATTEMPTS, UNKEPT_TTL_S
+from shared.queue.scripts import MAX_ATTEMPTS, UNKEPT_TTL_S, UNTOLD_TTL_S
 from shared.queue.states import State
-from tests.integration.queue.line import PASSING, RETENTION_S, SUCCESS, Line
+from tests.integration.queue.line import PASSING, SUCCESS, Line
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_success_writes_result_event_webhook_and_ttls_at_once(line: Line, held
     assert (view.inference_s, view.gpu_s, view.error, view.error_type) == (2.5, 1.25, None, None)
     assert view.finished_ms is not None
     assert line.states("a") == ["queued", "running", "succeeded"]
-    assert line.ttl_s(keys.request("a")) == line.ttl_s(keys.events("a")) == RETENTION_S
+    assert line.ttl_s(keys.request("a")) == line.ttl_s(keys.events("a")) == UNTOLD_TTL_S
     assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
 
 
@@ -195,6 +195,25 @@ def test_what_should_not_be_kept_goes_soon_and_its_input_at_once(line: Line, hel
     assert line.field("a", "input") is not None
     assert line.field("b", "input") is None
     assert line.ttl_s(keys.request("b")) == line.ttl_s(keys.events("b")) == UNKEPT_TTL_S
+
+
+@pytest.mark.parametrize(("keep_io", "left_s"), [(False, UNKEPT_TTL_S), (True, 86_400)])
+def test_the_picture_that_came_inside_goes_with_its_request(line: Line, keep_io: bool, left_s: int) -> None:
+    own, anothers = "inputs/some-id/0123", "uploads/4567/cat.png"
+    line.do(commands.expect_files([own, anothers], 9_000_000_000_000))
+    for id, key in (("some-id", own), ("other-id", anothers)):
+        line.submit(id, keep_io=keep_io, image_key=key)
+        line.do(commands.cancel(id, "ann", retention_s=86_400))
+    due_ms = {key: line.redis.execute_command("ZSCORE", keys.FILES, key) for key in (own, anothers)}
+    finished_ms = line.view("some-id").finished_ms
+    assert finished_ms is not None
+    assert due_ms == {own: finished_ms + left_s * 1000, anothers: 9_000_000_000_000}
+
+
+def test_a_picture_that_nobody_expects_is_not_expected_again(line: Line) -> None:
+    line.submit("some-id", image_key="inputs/some-id/0123")
+    line.cancel("some-id")
+    assert line.redis.execute_command("EXISTS", keys.FILES) == 0
 
 
 def test_progress_and_log_lines_are_history(line: Line, held: Held) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from shared.queue import commands, doorbell, keys
 from shared.queue.records import Cancellation, Finish, Held, Lease, Rescue
+from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import State
 from tests.integration.queue.line import LEASE_MS, RETENTION_S, Line
 
@@ -63,7 +64,7 @@ def test_three_crashes_are_poison_and_the_input_stays_for_the_operator(line: Lin
     assert (result.state, result.status, result.error_type) == (State.FAILED, 503, "runner_disconnected")
     assert line.field("a", "input") is not None
     assert line.finish(held) is Finish.LOST
-    assert line.ttl_s(keys.request("a")) == RETENTION_S
+    assert line.ttl_s(keys.request("a")) == UNTOLD_TTL_S
     assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
 
 

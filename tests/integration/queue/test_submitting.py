@@ -5,6 +5,7 @@ import pytest
 from shared.errors import IdempotencyConflict, QueueFull
 from shared.queue import commands, doorbell, keys
 from shared.queue.records import Outcome
+from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import Lane, State
 from tests.integration.queue.line import MEGAPIXEL, RETENTION_S, Line
 
@@ -94,7 +95,7 @@ def test_a_rejection_is_complete_at_once_with_webhook_and_ttl(line: Line) -> Non
     assert line.states("a") == ["failed"]
     assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
     assert (line.claim(), line.rings(), line.do(commands.fleet()).queued) == (None, 0, 0)
-    assert line.ttl_s(keys.request("a")) == line.ttl_s(keys.events("a")) == RETENTION_S
+    assert line.ttl_s(keys.request("a")) == line.ttl_s(keys.events("a")) == UNTOLD_TTL_S
 
 
 def test_low_goes_behind_every_normal_request(line: Line) -> None:

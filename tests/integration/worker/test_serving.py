@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -64,6 +64,17 @@ class TestSuccess:
         assert isinstance(due_ms, float)
         assert expires_at.timestamp() * 1000 == pytest.approx(due_ms, abs=1)
         assert expires_at.timestamp() - time.time() == pytest.approx(100, abs=10)
+
+    @pytest.mark.parametrize("more", [{}, {"sync_mode": True, "num_images": 2}])
+    def test_what_should_not_be_kept_ends_after_an_hour(self, floor: Floor, more: dict[str, Any]) -> None:
+        with open_workplace(floor, retention_s=86_400) as workplace:
+            id = served(floor, workplace, noise((256, 256)), keep_io=False, **more)
+            floor.finished(id)
+        [key] = cast("list[str]", floor.redis.execute_command("ZRANGE", keys.FILES, 0, -1))
+        assert id in key
+        expires_at = floor.store.stat(key).expires_at
+        assert expires_at is not None
+        assert expires_at.timestamp() - time.time() == pytest.approx(3600, abs=10)
 
     @pytest.mark.parametrize("output_format", ["png", "jpeg"])
     def test_the_same_request_is_the_same_bytes_inside_the_result_and_as_a_file(

@@ -16,7 +16,7 @@ DEADLINE_S = 10
 
 
 def attempt(cost_px: int) -> Attempt:
-    return Attempt(Held("id", 1, "claim"), "tenant", "{}", None, "http://x", cost_px, 0, None, None)
+    return Attempt(Held("id", 1, "claim"), "tenant", "{}", None, "http://x", cost_px, 0, None, None, True)
 
 
 class Queue:
