@@ -57,6 +57,8 @@ def serve(bench: Bench) -> int:
 
 def _claim(context: Context, budget_px: int) -> Attempt | None:
     settings, claim = context.settings, secrets.token_hex(16)
+    if not context.engine.takes_jobs:
+        return None  # it would fail at once, and an attempt of it would be spent
     return context.run(
         commands.claim(
             context.worker,

@@ -74,7 +74,7 @@ class Engine(Generic[S, P]):
         ticket = Ticket[S](job, key, on_progress, time.monotonic())
         ticket.future.set_running_or_notify_cancel()
         with self._wake:
-            refused = self._closing or self._broken is not None
+            refused = not self.takes_jobs
             if not refused:
                 self._tickets.append(ticket)
                 self._inbox.append(ticket)
@@ -90,6 +90,11 @@ class Engine(Generic[S, P]):
                 if ticket.job.id == id:
                     ticket.cancelled = True
             self._wake.notify_all()
+
+    @property
+    def takes_jobs(self) -> bool:
+        """False from before the first job fails that fails because the engine closes or cannot go on."""
+        return not self._closing and self._broken is None
 
     def capacity_px(self, width: int, height: int) -> int:
         """How many pixels of pictures of this size (in pixels) may share a step."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
@@ -294,6 +294,13 @@ def silent_server() -> Generator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/picture.png"
 
 
+class FullRunner(FakeRunner):
+    """On a device without any memory left: nothing but a new process helps."""
+
+    def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+        raise OutOfMemory
+
+
 class TestDrain:
     def test_what_is_not_done_in_time_goes_back_without_an_attempt(self, floor: Floor) -> None:
         with open_workplace(floor, slow_steps()) as workplace:
@@ -347,6 +354,13 @@ class TestDrain:
             assert workplace.exits.get(timeout=DEADLINE_S) == 70
         view = floor.view(id)
         assert (view.state, view.attempts) == (State.QUEUED, 0)
+
+    def test_a_broken_engine_takes_nothing_down_that_it_did_not_have(self, floor: Floor) -> None:
+        with open_workplace(floor, FullRunner(), concurrency=1) as workplace:
+            guilty, *others = [floor.submit(retry=False) for _ in range(5)]
+            assert workplace.station.answer() == 1
+            assert floor.finished(guilty).status == 503
+        assert [floor.view(id).attempts for id in others] == [0] * 4
 
     def test_the_fleet_sees_it(self, floor: Floor, workplace: Workplace) -> None:
         workplace.station.drain(0)
