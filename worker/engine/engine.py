@@ -33,7 +33,8 @@ class Engine(Generic[S, P]):
     """Paints jobs together. `submit`, `cancel` and the figures may be called from any thread.
 
     previews_s: at most one preview per job in this many seconds; None makes none and costs nothing.
-    hang_s:     a step that takes longer ends the process with every thread's traceback; None never does.
+    hang_s:     a step, or a decoding with nobody to step, that takes longer ends the process with every thread's
+                traceback; None never does.
     on_fatal:   called once, on the engine's thread, when only a new process can help; every job has failed by then.
     """
 
@@ -161,15 +162,21 @@ class Engine(Generic[S, P]):
                 return False
             if self._scheduler.entries():
                 return True
-            self._disarm()
             with self._wake:
-                self._wake.wait_for(lambda: self._inbox or self._closing)
                 if self._inbox:
                     return True
-                if not self._tickets:
+                if self._tickets:
+                    self._wait_for_one_decoded(len(self._tickets))
+                else:
+                    self._disarm()
+                    self._wake.wait_for(lambda: self._inbox or self._closing)
+                if self._closing and not self._tickets:
                     return False
-                # Closing, and the finisher still decodes: it may send one back for a second try.
-                self._wake.wait_for(lambda: self._inbox or not self._tickets or self._broken)
+
+    def _wait_for_one_decoded(self, decoding: int) -> None:
+        """Each has its own time. Also when we close: the finisher may send one back for a second try."""
+        self._arm()
+        self._wake.wait_for(lambda: self._inbox or self._broken or len(self._tickets) < decoding)
 
     def _admit(self) -> None:
         with self._wake:

@@ -139,6 +139,52 @@ def test_a_step_that_hangs_ends_the_process_and_says_where() -> None:
     assert re.search(r"fake\.py.* in predict", ended.stderr)
 
 
+HANGING_DECODE = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+class Stuck(FakeRunner):
+    def decode(self, state, *, job):
+        threading.Event().wait()
+engine = Engine(Stuck(), hang_s=0.5)
+engine.start()
+engine.submit(job(), unheard).result(20)
+"""
+
+
+def test_a_decoding_that_hangs_ends_the_process_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING_DECODE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    assert "in decode" in ended.stderr
+
+
+SLOW_DECODES = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+class Slow(FakeRunner):
+    def decode(self, state, *, job):
+        threading.Event().wait(0.3)
+        return super().decode(state, job=job)
+engine = Engine(Slow(), hang_s=0.8)
+engine.start()
+print(sum(len(future.result(20).pictures) for future in [engine.submit(job(), unheard) for _ in range(4)]))
+engine.close(wait=True)
+"""
+
+
+def test_each_decoding_has_its_own_time() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SLOW_DECODES], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "4\n"), ended.stderr
+
+
 PATIENT = """
 from tests.unit.engine.jobs import job, unheard
 from worker.engine.engine import Engine
