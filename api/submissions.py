@@ -16,7 +16,7 @@ from api import pictures
 from api.body import read_body
 from api.context import Context
 from api.origins import base_of
-from shared.errors import BadRequest, InvalidInput, Refused
+from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull
 from shared.queue import commands
 from shared.queue.records import Outcome, Receipt, Submission
 from shared.queue.states import Lane, State
@@ -83,7 +83,7 @@ async def _enqueue(context: Context, order: partial[Submission], given: Input) -
     )
     try:
         receipt = await _run(context, submission)
-    except Refused:
+    except (QueueFull, IdempotencyConflict):  # after any other fault the script may have run: the picture is needed
         await pictures.discard(context, picture)
         raise
     if receipt.replayed:

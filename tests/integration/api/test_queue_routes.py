@@ -8,8 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from api.context import Context
 from api.settings import ApiSettings
+from shared.errors import ServiceUnavailable
 from shared.files.open import open_store
+from shared.queue import scripts
+from shared.queue.commands import Command
 from shared.queue.records import Lease
 from shared.queue.states import State
 from shared.wire.image import Input
@@ -242,6 +246,28 @@ def test_a_picture_of_a_refused_call_is_not_kept(client: httpx.Client, tmp_path:
     assert answer.status_code == 429
     content = base64.b64decode(PIXEL)
     assert not [path for path in (tmp_path / "files").rglob("*") if path.is_file() and content in path.read_bytes()]
+
+
+def test_a_picture_outlives_a_submit_whose_answer_was_lost(
+    client: httpx.Client, hand: Hand, keyed: ApiSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script may have run all the same, and the caller's next try with its key finds the request."""
+    body, once = INPUT | {"image_url": f"data:image/png;base64,{PIXEL}"}, {"Idempotency-Key": "once"}
+    heard, submit = Context.run, scripts.load("submit")
+
+    async def unheard(context: Context, command: Command[Any]) -> Any:
+        reply = await heard(context, command)
+        if command.script == submit:
+            raise ServiceUnavailable
+        return reply
+
+    with monkeypatch.context() as deaf:
+        deaf.setattr(Context, "run", unheard)
+        assert client.post(ENDPOINT, json=body, headers=once).status_code == 503
+    assert client.post(ENDPOINT, json=body, headers=once).status_code == 200
+    key = hand.claim().image_key
+    assert key is not None
+    assert b"".join(open_store(keyed).read(key)) == base64.b64decode(PIXEL)
 
 
 @pytest.mark.parametrize(
