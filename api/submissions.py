@@ -18,9 +18,9 @@ from api.context import Context
 from api.origins import base_of
 from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull
 from shared.queue import commands
-from shared.queue.records import Outcome, Receipt, Submission
-from shared.queue.states import Lane, State
-from shared.wire import errors as wire
+from shared.queue.faults import outcome_of
+from shared.queue.records import Receipt, Submission
+from shared.queue.states import Lane
 from shared.wire import headers as names
 from shared.wire.image import Input, NotAnObject, most_px, read_input
 from shared.wire.queue import new_request_id
@@ -48,7 +48,7 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     except InvalidInput as error:
         if invalid_is_refused:
             raise
-        return await _run(context, order(input="{}", cost_px=0, steps=0, rejection=_rejection(error)))
+        return await _run(context, order(input="{}", cost_px=0, steps=0, rejection=outcome_of(error)))
 
 
 def _order(context: Context, request: Request) -> partial[Submission]:
@@ -97,16 +97,6 @@ async def _run(context: Context, submission: Submission) -> Receipt:
 
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
-
-
-def _rejection(error: InvalidInput) -> Outcome:
-    return Outcome(
-        state=State.FAILED,
-        status=422,
-        body=wire.body(error.problems),
-        error=wire.summary(error.problems),
-        error_type=error.problems[0].type,
-    )
 
 
 def _webhook(url: str | None) -> str | None:

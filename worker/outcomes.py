@@ -9,8 +9,6 @@ from shared.errors import Error, Fault, InternalFault, InvalidInput, ServiceUnav
 from shared.files.base import StoreUnavailable
 from shared.queue.faults import outcome_of
 from shared.queue.records import Outcome
-from shared.queue.states import State
-from shared.wire import errors as wire
 
 _log = logging.getLogger(__name__)
 _LONGEST_RETRY_MS = 30_000
@@ -19,15 +17,7 @@ _LONGEST_RETRY_MS = 30_000
 def of_error(error: Exception, request: str) -> Outcome:
     """The outcome of an attempt that raised `error`; `request` is its id, for the log."""
     match error:
-        case InvalidInput():
-            return Outcome(
-                state=State.FAILED,
-                status=422,
-                body=wire.body(error.problems),
-                error=wire.summary(error.problems),
-                error_type=error.problems[0].type,
-            )
-        case Fault():
+        case InvalidInput() | Fault():
             fault = error
         case StoreUnavailable() | ServiceUnavailable():
             _log.warning("worth another attempt: %s", error, extra={"request": request})
