@@ -19,7 +19,7 @@ from training.scenes import compose
 
 CROP_PX = 64
 BATCH = 16
-PLAN = Plan(steps=6000, learning_rate=2e-3)
+PLAN = Plan(steps=3000, learning_rate=2e-3)
 
 
 def to_tensor(image: Image.Image) -> Tensor:

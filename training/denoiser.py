@@ -26,15 +26,17 @@ from training.run import Plan
 from training.scenes import Scene, caption, compose
 from training.tokenizer import PROMPT_TOKENS
 
-PLAN = Plan(steps=9000, learning_rate=1e-3, warm_up=200)
+PLAN = Plan(steps=4500, learning_rate=1e-3, warm_up=200)
 SIZES: dict[tuple[int, int], tuple[int, int, float]] = {
-    (256, 256): (5000, 12, 0.4),
-    (128, 128): (10000, 40, 0.45),
-    (192, 128): (1500, 24, 0.075),
-    (128, 192): (1500, 24, 0.075),
+    (256, 256): (2500, 12, 0.4),
+    (128, 128): (6000, 40, 0.45),
+    (192, 128): (800, 24, 0.075),
+    (128, 192): (800, 24, 0.075),
 }
 """(width, height) -> scenes drawn, batch, share of the steps."""
 EMPTY = 1 / 8
+LENGTHS = {48: 0.75, PROMPT_TOKENS: 0.25}
+"""Tokens a caption is padded to -> share of the steps. Kolors always pads to 256, at half again the cost of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +82,17 @@ class Denoiser(nn.Module):
 
 
 class Captions:
-    """Text -> tokens, each text once."""
+    """Text -> tokens."""
 
     def __init__(self, tokenizer: ChatGLMTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._known: dict[str, dict[str, Tensor]] = {}
 
-    def tokens(self, texts: list[str]) -> dict[str, Tensor]:
-        for text in texts:
-            if text not in self._known:
-                made: Any = self._tokenizer(
-                    [text], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt"
-                )
-                names = ("input_ids", "attention_mask", "position_ids")
-                self._known[text] = {name: made[name].to(torch.int32) for name in names}
-        first = self._known[texts[0]]
-        return {name: torch.cat([self._known[text][name] for text in texts]).long() for name in first}
+    def tokens(self, texts: list[str], length: int = PROMPT_TOKENS) -> dict[str, Tensor]:
+        """input_ids, attention_mask and position_ids, (texts, length) each, padded on the left as Kolors does."""
+        made: Any = self._tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        return {name: made[name] for name in ("input_ids", "attention_mask", "position_ids")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,8 @@ def batches(albums: dict[tuple[int, int], Album], captions: Captions, rng: rando
         noise = torch.randn(clean.shape, generator=generator)
         share = kept[timesteps][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-        yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, captions.tokens(texts))
+        length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
+        yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, captions.tokens(texts, length))
 
 
 def loss_of(model: Denoiser, batch: Batch) -> Tensor:
