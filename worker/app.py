@@ -149,6 +149,7 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         dtype=settings.dtype,
         safety_checker=settings.safety_checker,
         index=settings.worker_index,
+        offline=settings.model_offline,
     )
     checkpoint = open_checkpoint(wanted)
     return TorchRunner(checkpoint), str(checkpoint.device.torch)

@@ -24,6 +24,9 @@ class WorkerSettings(Settings):
     kolors_model: str = "tiny"
     """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
     kolors_revision: str | None = None
+    """Of the hub's repository: a commit pins the weights, a branch or a tag may move."""
+    model_offline: bool = False
+    """Only what was downloaded before: a model that is not there stops the start."""
     model_cache: Path = Field(default_factory=_beside_the_data("models"))
     """Where checkpoints are kept; unset means `{data_dir}/models`."""
     fake_step_s: float = Field(default=0.0, ge=0)

@@ -6,18 +6,17 @@ Knows no environment: what it may do comes as `Wanted`.
 
 import json
 import logging
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import HfHubHTTPError
 
 from shared.errors import WrongSetting
+from worker.model import inventory
 from worker.model.device import Device, open_device
+from worker.model.hub import Hub
 from worker.model.libraries import (
     Autoencoder,
     AutoencoderKL,
@@ -33,10 +32,9 @@ from worker.model.tiny import tiny_checkpoint
 
 _log = logging.getLogger(__name__)
 
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_CLASSES: Mapping[str, Any] = {"text_encoder": ChatGLMModel, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
 _DEFAULT_SAFETY_CHECKER = "Falconsai/nsfw_image_detection"
 """For checkpoints that bring none. Kolors' own repository does not."""
-_LONGEST_HEADER_BYTES = 100_000_000
 _DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -85,27 +83,30 @@ def open_checkpoint(wanted: Wanted) -> Checkpoint:
         # Its tensors are too small to share out, and threads that wait for one another are slow beside other work:
         # measured, a step took 20 times as long with two threads on two busy cores.
         torch.set_num_threads(1)
-    directory = _directory(wanted, half=dtype.itemsize == 2)
-    half = "fp16" if dtype.itemsize == 2 and any((directory / "unet").glob("*.fp16*.safetensors")) else None
-    from_here: dict[str, Any] = {"local_files_only": True, "dtype": dtype}
+    hub = Hub(wanted.cache, offline=wanted.offline)
+    directory = _directory(wanted, hub, half=dtype.itemsize == 2)
+    if (gap := inventory.missing(directory)) is not None:
+        raise WrongSetting("KOLORS_MODEL", f"{wanted.source} is not a whole Kolors checkpoint: {gap} is missing")
+    dtypes = {"text_encoder": dtype, "unet": dtype, "vae": _autoencoder_dtype(dtype, device)}
     try:
-        _check(wanted, directory, device, dtype)
+        _check_memory(wanted.source, inventory.weight_bytes(directory, dtypes), device, dtype)
+        # Half as long to read; what was fetched in half precision has nothing else.
+        variant = inventory.half_variant(directory) if dtype.itemsize == 2 else None
+        models: dict[str, Any] = {
+            part: _CLASSES[part]
+            .from_pretrained(directory / part, variant=variant, dtype=kind, local_files_only=True)
+            .eval()
+            .to(device)
+            for part, kind in dtypes.items()
+        }
         return Checkpoint(
             name=wanted.source,
             device=open_device(device),
             dtype=dtype,
             tokenizer=ChatGLMTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True),
-            text_encoder=ChatGLMModel.from_pretrained(directory / "text_encoder", variant=half, **from_here)
-            .eval()
-            .to(device),
-            unet=UNet2DConditionModel.from_pretrained(directory / "unet", variant=half, **from_here).eval().to(device),
-            vae=AutoencoderKL.from_pretrained(
-                directory / "vae", variant=half, **{**from_here, "dtype": _autoencoder_dtype(dtype, device)}
-            )
-            .eval()
-            .to(device),
+            **models,
             schedule=json.loads((directory / "scheduler" / "scheduler_config.json").read_text()),
-            safety=_safety_checker(wanted, directory, device),
+            safety=_safety_checker(wanted, hub, directory, device),
         )
     except (OSError, ValueError, KeyError) as error:
         raise WrongSetting("KOLORS_MODEL", f"{wanted.source} cannot be loaded: {error}") from error
@@ -139,92 +140,40 @@ def _autoencoder_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
-def _directory(wanted: Wanted, *, half: bool) -> Path:
+def _directory(wanted: Wanted, hub: Hub, *, half: bool) -> Path:
+    path = Path(wanted.source).expanduser()
+    local = wanted.source == "tiny" or path.is_dir()
+    if local and wanted.revision is not None:
+        raise WrongSetting("KOLORS_REVISION", f"{wanted.source} has no revisions: only repositories of the hub have")
     if wanted.source == "tiny":
         _log.warning("KOLORS_MODEL=tiny: random weights, to try the system with; its pictures are not to be looked at")
         return tiny_checkpoint(wanted.cache)
-    path = Path(wanted.source).expanduser()
-    if path.is_dir():
+    if local:
         return path
     if wanted.source.startswith((".", "/", "~")) or wanted.source.count("/") != 1:
         raise WrongSetting("KOLORS_MODEL", f"{wanted.source}: no such directory, and not the name of a repository")
     _log.warning("%s: commercial use of Kolors' weights needs a registration with their owner", wanted.source)
-    return _download(wanted.source, wanted, setting="KOLORS_MODEL", half=half)
+    return hub.fetch(wanted.source, setting="KOLORS_MODEL", revision=wanted.revision, half=half)
 
 
-def _download(repository: str, wanted: Wanted, *, setting: str, half: bool) -> Path:
-    """Takes the half-precision files where they are wanted and there; else all safetensors."""
-    small = ["*.json", "*.model", "*.txt"]
-    revision = wanted.revision if setting == "KOLORS_MODEL" else None
-    found = Path()
-    try:
-        for weights in (["*fp16*.safetensors"] if half else []), ["*.safetensors"]:
-            found = Path(
-                huggingface_hub.snapshot_download(  # pyright: ignore[reportUnknownMemberType]
-                    repository,
-                    revision=revision,
-                    cache_dir=wanted.cache,
-                    local_files_only=wanted.offline,
-                    allow_patterns=[*small, *weights],
-                )
-            )
-            if any(found.glob("**/*.safetensors")):
-                break
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = "not downloaded yet, and this worker is offline" if wanted.offline else str(error).splitlines()[0]
-        raise WrongSetting(setting, f"{repository} cannot be fetched: {reason}") from error
-    return found
+def _check_memory(source: str, parts: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> None:
+    """That the weights fit into the memory that is free; on the way to a GPU each part goes through the processor's."""
+    places = [(device, sum(parts.values()))]
+    if device.type != "cpu":
+        places.append((torch.device("cpu"), max(parts.values())))
+    for place, need in places:
+        free = inventory.free_bytes(place)
+        said = f"{need / 2**30:.2f} GiB on {place} for its weights in {_said(dtype)}; {free / 2**30:.2f} GiB are free"
+        if need > free:
+            raise WrongSetting("KOLORS_MODEL", f"{source} needs {said}")
+        _log.info("%s takes %s", source, said)
 
 
-def _check(wanted: Wanted, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """That every part is there, and that the weights fit into the memory that is free."""
-    for part in _PARTS:
-        if not any((directory / part).glob("*")):
-            raise WrongSetting("KOLORS_MODEL", f"{wanted.source} is not a whole Kolors checkpoint: {part}/ is missing")
-    need = sum(_parameters(directory / part) for part in ("text_encoder", "unet", "vae")) * dtype.itemsize
-    if not need:
-        raise WrongSetting("KOLORS_MODEL", f"{wanted.source} has no weights in safetensors files")
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available_bytes()
-    said = f"{need / 2**30:.2f} GiB for its weights in {dtype}; {free / 2**30:.2f} GiB are free on {device}"
-    if need > free:
-        raise WrongSetting("KOLORS_MODEL", f"{wanted.source} needs {said}")
-    _log.info("%s takes %s", wanted.source, said)
+def _said(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
-def _parameters(part: Path) -> int:
-    """Numbers in a part's weights, from the headers of its safetensors files. One precision's, where there are two."""
-    files = sorted(part.glob("*.safetensors"))
-    half = [file for file in files if ".fp16" in file.name]
-    return sum(_numbers(file) for file in (half or files))
-
-
-def _numbers(file: Path) -> int:
-    """A safetensors file begins with the length of its JSON header, which tells every tensor's shape. ValueError."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > _LONGEST_HEADER_BYTES:
-            raise ValueError(f"{file.name} is no safetensors file")
-        header: dict[str, dict[str, Any]] = json.loads(opened.read(length))
-    return sum(_product(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def _product(sides: Iterable[int]) -> int:
-    product = 1
-    for side in sides:
-        product *= side
-    return product
-
-
-def _available_bytes() -> int:
-    """Linux tells; elsewhere anything goes."""
-    try:
-        told = Path("/proc/meminfo").read_text().split("MemAvailable:")[1]
-    except (OSError, IndexError):
-        return sys.maxsize
-    return int(told.split()[0]) * 1024
-
-
-def _safety_checker(wanted: Wanted, directory: Path, device: torch.device) -> SafetyChecker | None:
+def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: torch.device) -> SafetyChecker | None:
     source = wanted.safety_checker
     if source == "off":
         return None
@@ -234,7 +183,7 @@ def _safety_checker(wanted: Wanted, directory: Path, device: torch.device) -> Sa
         place = path
     else:
         repository = _DEFAULT_SAFETY_CHECKER if source == "auto" else source
-        place = _download(repository, wanted, setting="SAFETY_CHECKER", half=False)
+        place = hub.fetch(repository, setting="SAFETY_CHECKER")
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:
         return open_safety_checker(place, device=device, dtype=dtype)

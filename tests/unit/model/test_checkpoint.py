@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from shared.errors import WrongSetting
-from worker.model import checkpoint as module
+from worker.model import inventory
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
 
 
@@ -49,6 +51,11 @@ def test_offline_and_never_downloaded(tmp_path: Path) -> None:
     assert "offline" in error.message
 
 
+@pytest.mark.parametrize("source", ["tiny", "."])
+def test_only_the_hub_has_revisions(source: str, tmp_path: Path) -> None:
+    assert refused(Wanted(source=source, cache=tmp_path, device="cpu", revision="v1")).name == "KOLORS_REVISION"
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
 def test_a_missing_part_is_named(tiny: Path, tmp_path: Path, part: str) -> None:
     broken = Path(shutil.copytree(tiny, tmp_path / "broken"))
@@ -56,6 +63,32 @@ def test_a_missing_part_is_named(tiny: Path, tmp_path: Path, part: str) -> None:
     error = refused(Wanted(source=str(broken), cache=tmp_path, device="cpu"))
     assert error.name == "KOLORS_MODEL"
     assert f"{part}/ is missing" in error.message
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("tokenizer/tokenizer.model", "tokenizer/tokenizer.model"),
+        ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json"),
+        ("vae/config.json", "vae/config.json"),
+        ("unet/diffusion_pytorch_model.safetensors", "unet/*.safetensors"),
+    ],
+)
+def test_a_missing_file_is_named(tiny: Path, tmp_path: Path, file: str, said: str) -> None:
+    broken = Path(shutil.copytree(tiny, tmp_path / "broken"))
+    (broken / file).unlink()
+    error = refused(Wanted(source=str(broken), cache=tmp_path, device="cpu"))
+    assert error.message == f"KOLORS_MODEL: {broken} is not a whole Kolors checkpoint: {said} is missing"
+
+
+def test_a_missing_shard_is_named(tiny: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(tiny, tmp_path / "broken")) / "text_encoder"
+    (broken / "model.safetensors").rename(broken / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (broken / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    halves = {"a": "model.fp16-00001-of-00002.safetensors"}
+    (broken / "model.safetensors.index.fp16.json").write_text(json.dumps({"weight_map": halves}))
+    assert inventory.missing(broken.parent) == "text_encoder/model-00002-of-00002.safetensors"
 
 
 def test_weights_cut_short_are_refused(tiny: Path, tmp_path: Path) -> None:
@@ -74,10 +107,34 @@ def test_a_header_of_nonsense_is_refused(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_said_before_loading(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_available_bytes", lambda: 1_000)
-    error = refused(Wanted(source=str(tiny), cache=tmp_path, device="cpu"))
+    monkeypatch.setattr(inventory, "_available_bytes", lambda: 1_000)
+    unreadable = Path(shutil.copytree(tiny, tmp_path / "unreadable"))
+    (unreadable / "vae" / "config.json").write_text("loading would fail here")
+    error = refused(Wanted(source=str(unreadable), cache=tmp_path, device="cpu"))
     assert error.name == "KOLORS_MODEL"
-    assert "GiB" in error.message
+    assert "GiB on cpu for its weights in float32; 0.00 GiB are free" in error.message
+
+
+def test_the_memory_need_is_that_of_the_weights_as_they_are_loaded(tiny: Path, checkpoint: Checkpoint) -> None:
+    dtypes = {"text_encoder": torch.float16, "unet": torch.float16, "vae": torch.float32}
+    models: dict[str, Any] = {name: getattr(checkpoint, name) for name in dtypes}
+    loaded = {
+        name: sum(it.numel() for it in model.parameters()) * dtypes[name].itemsize for name, model in models.items()
+    }
+    buffers = sum(it.numel() * 2 for it in models["text_encoder"].buffers())
+    need = inventory.weight_bytes(tiny, dtypes)
+    assert need["unet"] == loaded["unet"]
+    assert need["vae"] == loaded["vae"]
+    assert loaded["text_encoder"] <= need["text_encoder"] <= loaded["text_encoder"] + buffers
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    assert inventory.container_bytes(tmp_path) == sys.maxsize
+    for name, told in (("max", "1000\n"), ("current", "700\n"), ("stat", "anon 300\ninactive_file 250\n")):
+        (tmp_path / f"memory.{name}").write_text(told)
+    assert inventory.container_bytes(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert inventory.container_bytes(tmp_path) == sys.maxsize
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
