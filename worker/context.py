@@ -1,10 +1,13 @@
 """What everything in the GPU process works with. Made once by `worker.app`, read-only afterwards."""
 
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from shared.egress import Allow
+from shared.errors import ServiceUnavailable
 from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
@@ -13,6 +16,8 @@ from worker.engine.job import Job, OnProgress, Painting
 from worker.settings import WorkerSettings
 
 T = TypeVar("T")
+
+_AGAIN_S: Final = 0.25
 
 
 class Painter(Protocol):
@@ -48,3 +53,14 @@ class Context:
     def run(self, command: Command[T]) -> T:
         """Runs one queue command. Raises what it raises, and `ServiceUnavailable` where Redis cannot answer."""
         return execute.run_sync(self.redis, command)
+
+    def insist(self, command: Command[T], still: Callable[[], bool]) -> T:
+        """As `run`, again and again while Redis cannot answer and `still` says so. For what may be run twice: an answer
+        that did not come says nothing about what was done."""
+        while True:
+            try:
+                return self.run(command)
+            except ServiceUnavailable:
+                if not still():
+                    raise
+                time.sleep(_AGAIN_S)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import Final
 
 from PIL import Image
 
@@ -26,7 +25,6 @@ from worker.leases import Holding, LeaseLost, Leases
 from worker.reports import Reports
 
 _log = logging.getLogger(__name__)
-_AGAIN_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +57,11 @@ def _claim(context: Context, budget_px: int) -> Attempt | None:
     settings, claim = context.settings, secrets.token_hex(16)
     if not context.engine.takes_jobs:
         return None  # it would fail at once, and an attempt of it would be spent
-    return context.run(
-        commands.claim(
-            context.worker,
-            claim,
-            budget_px=budget_px,
-            lease_ms=settings.lease_ms,
-            retention_s=settings.retention_s,
-        )
+    command = commands.claim(
+        context.worker, claim, budget_px=budget_px, lease_ms=settings.lease_ms, retention_s=settings.retention_s
     )
+    fence_s = time.monotonic() + settings.fence_ms / 1000
+    return context.insist(command, lambda: time.monotonic() < fence_s)  # or what it got would run for nobody
 
 
 def _run(bench: Bench, grant: Grant) -> None:
@@ -198,15 +192,12 @@ def _finish(context: Context, holding: Holding, outcome: Outcome) -> None:
     held, settings = holding.held, context.settings
     delay_ms = outcomes.retry_delay_ms(held.number)
     command = commands.finish(held, outcome, retention_s=settings.retention_s, retry_delay_ms=delay_ms)
-    while not holding.lost:
-        try:
-            became = context.run(command)
-        except ServiceUnavailable:
-            time.sleep(_AGAIN_S)
-        else:
-            _log.info("attempt over: %s", became.value, extra=_fields(held, outcome))
-            return
-    _log.warning("outcome dropped: the lease is lost", extra={"request": held.id, "attempt": held.number})
+    try:
+        became = context.insist(command, lambda: not holding.lost)
+    except ServiceUnavailable:
+        _log.warning("outcome dropped: the lease is lost", extra={"request": held.id, "attempt": held.number})
+    else:
+        _log.info("attempt over: %s", became.value, extra=_fields(held, outcome))
 
 
 def _fields(held: Held, outcome: Outcome) -> dict[str, object]:

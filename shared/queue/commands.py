@@ -98,7 +98,8 @@ def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
 
 
 def claim(worker: str, claim: str, *, budget_px: int, lease_ms: int, retention_s: int) -> Command[Attempt | None]:
-    """The best queued request if its pixels fit the budget. `claim` is an unguessable id, new for every call."""
+    """The best queued request if its pixels fit the budget. `claim` is an unguessable id, new for every attempt: where
+    no answer came, asking again with the same one gets what was given, or as much as the first time."""
     args = (worker, claim, budget_px, lease_ms, retention_s, _START_TIMEOUT, _TOTAL_TIMEOUT)
     return Command(scripts.load("claim"), (), args, lambda reply: decode.attempt(reply, claim))
 

@@ -4,6 +4,7 @@ Keys of one request live as long as it is not final, and the retention after tha
 
     kolors:request:{id}            hash    the request itself, its input, its outcome
     kolors:events:{id}             stream  its history, what SSE replays
+    kolors:claim:{claim}           string  id of the request that this claim got, as long as a lease: an answer was lost
     kolors:idempotency:{sha256}    string  "{id} {sha256 of the body}", by tenant and Idempotency-Key
 
 Indexes. Their members go when the request leaves the state that put them there:
@@ -41,6 +42,7 @@ TASK: Final = "image.generate"
 
 REQUEST: Final = PREFIX + "request:"
 EVENTS: Final = PREFIX + "events:"
+CLAIM: Final = PREFIX + "claim:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 QUEUE: Final = PREFIX + "queue"
 DELAYED: Final = PREFIX + "delayed"
@@ -62,6 +64,7 @@ CANCEL: Final = PREFIX + "cancel:"
 IN_LUA: Final = {
     "request": REQUEST,
     "events": EVENTS,
+    "claim": CLAIM,
     "queue": QUEUE,
     "delayed": DELAYED,
     "tenant": TENANT,
@@ -100,6 +103,10 @@ def events(id: str) -> str:
 def idempotency(tenant: str, key: str) -> str:
     """One tenant's key says nothing about another's; what a client wrote never becomes part of a key."""
     return IDEMPOTENCY + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
+
+
+def claim(claim: str) -> str:
+    return CLAIM + claim
 
 
 def poke(id: str) -> str:

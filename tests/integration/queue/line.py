@@ -47,8 +47,15 @@ class Line:
         )
         return self.do(commands.submit(submission, retention_s=RETENTION_S))
 
-    def claim(self, worker: str = "w", *, budget_px: int = 100 * MEGAPIXEL, lease_ms: int = LEASE_MS) -> Attempt | None:
-        claim = f"claim-{next(self._claims)}"
+    def claim(
+        self,
+        worker: str = "w",
+        *,
+        claim: str | None = None,
+        budget_px: int = 100 * MEGAPIXEL,
+        lease_ms: int = LEASE_MS,
+    ) -> Attempt | None:
+        claim = claim or f"claim-{next(self._claims)}"
         command = commands.claim(worker, claim, budget_px=budget_px, lease_ms=lease_ms, retention_s=RETENTION_S)
         return self.do(command)
 

@@ -38,6 +38,7 @@ class Model:
     requests: dict[str, Request] = field(default_factory=dict[str, Request])
     virtual: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    claims: dict[str, Request] = field(default_factory=dict[str, Request])
 
     def queue(self) -> list[Request]:
         waiting = [r for r in self.requests.values() if r.state is State.QUEUED and not r.delayed]
@@ -66,6 +67,8 @@ class Model:
         self._to(request, State.QUEUED)
 
     def claim(self, claim: str, budget: int) -> Request | None:
+        if earlier := self.claims.get(claim):
+            return earlier if self._holds(earlier, earlier.number, claim) else None
         while (queue := self.queue()) and queue[0].timed_out:
             self._end(queue[0], State.FAILED)
         if not queue or queue[0].cost > budget:
@@ -76,6 +79,7 @@ class Model:
         request.number += 1
         request.attempts += 1
         request.claim, request.lapsed = claim, False
+        self.claims[claim] = request
         self._to(request, State.RUNNING)
         return request
 

@@ -81,6 +81,34 @@ def test_a_request_is_handed_out_once(line: Line) -> None:
     assert view.started_ms is not None
 
 
+def test_a_claim_whose_answer_was_lost_is_answered_again(line: Line) -> None:
+    for id in ("a", "b"):
+        line.submit(id, total_timeout_ms=600_000)
+    first = line.claim(claim="c")
+    again = line.claim(claim="c", budget_px=1)
+    assert first is not None
+    assert again is not None
+    assert (again.held, again.input, again.lease_until_ms) == (first.held, first.input, first.lease_until_ms)
+    assert (line.view("a").attempts, line.view("b").state) == (1, State.QUEUED)
+    assert line.states("a") == ["queued", "running"]
+
+
+def test_a_claim_that_is_over_gets_nothing_more(line: Line) -> None:
+    for id in ("a", "b"):
+        line.submit(id)
+    attempt = line.claim(claim="c")
+    assert attempt is not None
+    line.finish(attempt.held)
+    assert line.claim(claim="c") is None
+    assert line.view("b").state is State.QUEUED
+
+
+def test_a_claim_is_remembered_as_long_as_its_lease(line: Line) -> None:
+    line.submit("a")
+    line.take()
+    assert 0 < line.ttl_s(keys.claim("claim-1")) <= LEASE_MS / 1000
+
+
 def test_the_lease_ends_when_the_attempt_says(line: Line) -> None:
     line.submit("a")
     attempt = line.claim()

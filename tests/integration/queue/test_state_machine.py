@@ -80,6 +80,15 @@ class Trial:
             assert attempt.held.number == expected.number
             self.claims.append(attempt.held)
 
+    def claim_again(self, chance: Random) -> None:
+        """As a worker does that heard no answer."""
+        if held := self.proof(chance):
+            attempt = self.line.claim(claim=held.claim)
+            expected = self.model.claim(held.claim, 4)
+            real = attempt and (attempt.held.id, attempt.held.number)
+            assert real == (expected and (expected.id, expected.number))
+            self.seen[f"claim again {attempt is not None}"] += 1
+
     def renew(self, chance: Random) -> None:
         if held := self.proof(chance):
             expected = self.model.renew(held.id, held.number, held.claim)
@@ -180,7 +189,7 @@ STEPS: list[Callable[[Trial, Random], None]] = [
     *[Trial.submit] * 5,
     *[Trial.claim] * 8,
     *[Trial.succeed, Trial.fail_in_passing, Trial.release, Trial.cancel, Trial.lapse, Trial.rescue] * 2,
-    *[Trial.renew, Trial.report] * 2,
+    *[Trial.renew, Trial.report, Trial.claim_again] * 2,
     *[Trial.run_out, Trial.come_due, Trial.lose_rings, Trial.expire],
 ]
 
@@ -209,6 +218,7 @@ def test_the_queue_behaves_as_its_model(redis_url: str) -> None:
         seen.update(trial.seen)
 
     missing = {"finish lost", "finish cancelled", "finish requeued", "release cancelled", "renew cancel"}
+    missing |= {"claim again True", "claim again False"}
     for _ in range(4):  # what is rare is drawn for again
         run()
         missing -= set(seen)

@@ -141,9 +141,10 @@ class Floor:
 
 
 class Workplace:
-    """A worker in this process, without Celery. `answer` rings its doorbell in a thread."""
+    """A worker in this process, without Celery. `answer` rings its doorbell in a thread. `redis` is what it speaks to
+    the queue through, where that is to be disturbed."""
 
-    def __init__(self, floor: Floor, runner: Any = None, **settings: Any) -> None:
+    def __init__(self, floor: Floor, runner: Any = None, *, redis: Any = None, **settings: Any) -> None:
         options: dict[str, Any] = {"concurrency": 4, "kolors_model": "fake", "retention_s": RETENTION_S, **settings}
         self.settings = WorkerSettings(data_dir=floor.folder, redis_url=floor.redis_url, **options)
         self.engine: Engine[Any, Any] = Engine(runner or FakeRunner())
@@ -151,7 +152,7 @@ class Workplace:
         self.context = Context(
             settings=self.settings,
             worker=f"w-{uuid.uuid4().hex[:8]}",
-            redis=open_sync(floor.redis_url),
+            redis=redis or open_sync(floor.redis_url),
             store=floor.store,
             allow=Allow.parse(self.settings.egress_allow),
             engine=self.engine,

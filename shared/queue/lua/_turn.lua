@@ -1,0 +1,23 @@
+-- Shared by every verb: whose turn it is.
+
+-- The first of the queue that is still worth starting, with its fields, or nil. Those before it whose time is up fail;
+-- `start` and `total` are the outcomes of passed timeouts.
+local function head(start, total, retention_s)
+  for _ = 1, 100 do
+    local id = redis.call('ZRANGE', K.queue, 0, 0)[1]
+    if not id then
+      return nil
+    end
+    local f = control(id)
+    local ended = f and overdue(f, start, total)
+    if ended then
+      conclude(id, f, ended, retention_s)
+    elseif f then
+      return id, f
+    else
+      drop(id)
+    end
+  end
+  ring(1)
+  return nil
+end
