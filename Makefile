@@ -2,7 +2,7 @@
 # Settings are environment variables: `PORT=9000 make serve` and `make serve PORT=9000` are the same.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format bench dev-tls clean
+.PHONY: help setup demo serve test chaos lint format bench dev-tls clean
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SETUP := @sh deploy/setup/run.sh
@@ -25,6 +25,11 @@ serve:  ## the system in the foreground on http://127.0.0.1:8000; PORT=, WORKERS
 test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
 	$(SETUP) test
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+# What is asked for comes by the environment: FAULT=, LONG=, LIST=, CHECK=.
+chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for hours
+	$(SETUP) test
+	@exec $(PYTHON) -m tests.chaos
 
 lint:  ## style, formatting, types, import contracts
 	$(SETUP) dev

@@ -1,0 +1,161 @@
+"""The world outside: a server of pictures, and receivers of webhooks with manners of their own.
+
+Owns what they answer and the record of what they were asked. Plain HTTP/1.1 on the loopback, one answer a connection.
+"""
+
+import asyncio
+import contextlib
+import json
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+
+from PIL import Image
+
+from tests.chaos.history import Call, Entry, Fetch, Intrusion
+
+Visit = Callable[[asyncio.StreamWriter, int], Awaitable[int]]
+"""Answers the n-th call of a hook (from 1) and returns the status that the caller got, 0 for none."""
+
+_GIGABYTE = 1 << 30
+_CHUNK = zlib.crc32(b"").to_bytes(4, "big") * 16384
+
+
+def picture() -> bytes:
+    file = BytesIO()
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+class World:
+    """`holding` keeps every picture back after its first half, while set; `fetched` is poked at each such moment."""
+
+    def __init__(self, record: Callable[[Entry], None]) -> None:
+        self.port = 0
+        self.inside_port = 0
+        self.picture = picture()
+        self.manners: dict[str, Visit] = {
+            "good": _good,
+            "failing": _failing,
+            "hanging": _hanging,
+            "redirecting": self._redirecting,
+            "flooding": _flooding,
+        }
+        self.slow = asyncio.Event()
+        """Set: pictures come whole. Cleared: only half of each comes, until it is set again."""
+        self.slow.set()
+        self.told = asyncio.Event()
+        """Set: hooks answer at once."""
+        self.told.set()
+        self.fetching: asyncio.Queue[str] = asyncio.Queue()
+        """Tokens whose pictures are being held back."""
+        self.calling: asyncio.Queue[str] = asyncio.Queue()
+        """Tokens whose webhooks are being held back."""
+        self._record = record
+        self._visits: Counter[str] = Counter()
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self) -> None:
+        for answer in (self._outside, self._inside):
+            self._servers.append(await asyncio.start_server(answer, "127.0.0.1", 0))
+        self.port, self.inside_port = (server.sockets[0].getsockname()[1] for server in self._servers)
+
+    async def close(self) -> None:
+        self.slow.set()
+        self.told.set()
+        for server in self._servers:
+            server.close()
+
+    def picture_url(self, token: str) -> str:
+        return f"http://127.0.0.1:{self.port}/pictures/{token}.png"
+
+    def hook_url(self, manner: str, token: str) -> str:
+        return f"http://127.0.0.1:{self.port}/hooks/{manner}/{token}"
+
+    async def _outside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            line, body = await _request(reader)
+            path = line.split(" ")[1].split("/")
+            if path[1] == "pictures":
+                await self._send_picture(writer, path[2].removesuffix(".png"))
+            else:
+                await self._take(writer, path[2], path[3], body)
+        writer.close()
+
+    async def _send_picture(self, writer: asyncio.StreamWriter, token: str) -> None:
+        self._record(Fetch(token=token))
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {len(self.picture)}\r\n\r\n"
+        half = len(self.picture) // 2
+        writer.write(head.encode() + self.picture[:half])
+        await writer.drain()
+        if not self.slow.is_set():
+            self.fetching.put_nowait(token)
+            await self.slow.wait()
+        writer.write(self.picture[half:])
+        await writer.drain()
+
+    async def _take(self, writer: asyncio.StreamWriter, manner: str, token: str, body: bytes) -> None:
+        if not self.told.is_set():
+            self.calling.put_nowait(token)
+            await self.told.wait()
+        self._visits[token] += 1
+        try:
+            status = await self.manners[manner](writer, self._visits[token])
+        except OSError:
+            status = 0
+        request = str(json.loads(body)["request_id"])
+        self._record(Call(token=token, request=request, status=status, body=body.decode()))
+
+    async def _redirecting(self, writer: asyncio.StreamWriter, visit: int) -> int:
+        """Inward, to two places: the first of them takes note, the second is a cloud's secrets."""
+        if visit > 2:
+            return await _good(writer, visit)
+        to = f"127.0.0.1:{self.inside_port}/secret" if visit == 1 else "169.254.169.254/latest/meta-data"
+        return await _say(writer, 307, f"Location: http://{to}\r\n")
+
+    async def _inside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            line, _ = await _request(reader)
+            self._record(Intrusion(what=line))
+        writer.close()
+
+
+async def _good(writer: asyncio.StreamWriter, visit: int) -> int:
+    return await _say(writer, 200)
+
+
+async def _failing(writer: asyncio.StreamWriter, visit: int) -> int:
+    return await _say(writer, 500 if visit <= 3 else 200)
+
+
+async def _hanging(writer: asyncio.StreamWriter, visit: int) -> int:
+    """No answer for longer than anybody waits; the third call is answered."""
+    if visit > 2:
+        return await _good(writer, visit)
+    await asyncio.sleep(6)
+    return 0
+
+
+async def _flooding(writer: asyncio.StreamWriter, visit: int) -> int:
+    """200, and a gigabyte of it. Whoever reads it all has lost."""
+    writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {_GIGABYTE}\r\n\r\n".encode())
+    with contextlib.suppress(OSError):
+        for _ in range(_GIGABYTE // len(_CHUNK)):
+            writer.write(_CHUNK)
+            await writer.drain()
+    return 200
+
+
+async def _say(writer: asyncio.StreamWriter, status: int, headers: str = "") -> int:
+    writer.write(f"HTTP/1.1 {status} So\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    await writer.drain()
+    return status
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """(request line, body). Raises EOFError for half a request."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    line, _, headers = head.partition("\r\n")
+    lengths = [row.partition(":")[2] for row in headers.split("\r\n") if row.lower().startswith("content-length:")]
+    return line, await reader.readexactly(int(lengths[0]) if lengths else 0)
