@@ -1,7 +1,7 @@
 """Progress and log lines of running requests, on their way to the queue.
 
 Owns the thread that sends them, so that the engine never waits for a line. At most five a second for each request:
-the newest replaces one that is not sent yet, and the last one is always told.
+the newest replaces one that is not sent yet. The last one goes with the attempt's outcome.
 """
 
 import contextlib
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from shared.errors import ServiceUnavailable
 from shared.queue import commands, execute
 from shared.queue.connect import SyncRedis
-from shared.queue.records import Held, Lease
+from shared.queue.records import Held, Lease, Note
 
-_log = logging.getLogger(__name__)
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.05
 """Also how long a request's first line waits: one that is done sooner is spared all lines but its last."""
@@ -30,6 +29,9 @@ class _Line:
     step: int | None = None
     steps: int | None = None
     due_s: float = 0.0
+
+    def note(self) -> Note:
+        return Note(self.step, self.steps, self.message and self.message())
 
 
 class Reports:
@@ -68,13 +70,12 @@ class Reports:
             if line is not None:
                 line.message, line.step, line.steps = message, step, steps
 
-    def close(self, held: Held, *, unsaid: bool) -> None:
-        """Forgets the request, after sending what was not sent yet (`unsaid`). Nothing is sent afterwards."""
+    def close(self, held: Held) -> Note | None:
+        """Forgets the request. Nothing is sent afterwards; what was not sent yet is given back."""
         with self._changed:
             line = self._lines.pop(held, None)
             self._changed.wait_for(lambda: self._sending != held)
-        if unsaid and line is not None and line.message is not None:
-            self._send(held, line)
+        return line.note() if line is not None and line.message is not None else None
 
     def _run(self) -> None:
         while True:
@@ -108,7 +109,5 @@ class Reports:
 
     def _send(self, held: Held, line: _Line) -> None:
         """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
-        message = line.message and line.message()
-        command = commands.report(held, step=line.step, steps=line.steps, message=message)
         with contextlib.suppress(ServiceUnavailable):
-            self._heed(held, execute.run_sync(self._redis, command))
+            self._heed(held, execute.run_sync(self._redis, commands.report(held, line.note())))

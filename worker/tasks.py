@@ -14,7 +14,7 @@ from PIL import Image
 
 from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout
 from shared.queue import commands
-from shared.queue.records import Attempt, Held, Outcome
+from shared.queue.records import Attempt, Held, Note, Outcome
 from shared.queue.scripts import UNKEPT_TTL_S
 from shared.wire.image import Input, result_size
 from worker import outcomes, pictures, results, sources
@@ -71,12 +71,11 @@ def _run(bench: Bench, grant: Grant) -> None:
         try:
             outcome = _outcome(bench, grant, holding)
         except LeaseLost:
-            bench.reports.close(held, unsaid=False)
+            bench.reports.close(held)
             return
         finally:
             grant.denoised()
-        bench.reports.close(held, unsaid=True)
-        _finish(bench.context, holding, outcome)
+        _finish(bench.context, holding, outcome, bench.reports.close(held))
 
 
 def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
@@ -187,11 +186,11 @@ def _order(context: Context, grant: Grant, wanted: Input) -> results.Order:
     return results.Order(attempt, wanted, now_ms + files_s * 1000, now_ms + kept_s * 1000)
 
 
-def _finish(context: Context, holding: Holding, outcome: Outcome) -> None:
-    """Offers the outcome for as long as the lease may be believed in."""
+def _finish(context: Context, holding: Holding, outcome: Outcome, last: Note | None) -> None:
+    """Offers the outcome and the last words about it for as long as the lease may be believed in."""
     held, settings = holding.held, context.settings
     delay_ms = outcomes.retry_delay_ms(held.number)
-    command = commands.finish(held, outcome, retention_s=settings.retention_s, retry_delay_ms=delay_ms)
+    command = commands.finish(held, outcome, retention_s=settings.retention_s, retry_delay_ms=delay_ms, last=last)
     try:
         became = context.insist(command, lambda: not holding.lost)
     except ServiceUnavailable:

@@ -23,6 +23,7 @@ from shared.queue.records import (
     Fleet,
     Held,
     Lease,
+    Note,
     Outcome,
     Presence,
     Receipt,
@@ -112,18 +113,19 @@ def renew(presence: Presence, held: Sequence[Held], *, lease_ms: int) -> Command
     return Command(scripts.load("renew"), (keys.WORKER + presence.worker,), args, lambda r: decode.leases(r, ids))
 
 
-def report(
-    held: Held, *, step: int | None = None, steps: int | None = None, message: str | None = None, level: str = "INFO"
-) -> Command[Lease]:
-    """Progress (`step` of `steps`, both or neither), a log line, or both."""
-    args = (*_proof(held), _or_empty(step), _or_empty(steps), message or "", level)
-    return Command(scripts.load("report"), (keys.request(held.id),), args, decode.lease)
+def report(held: Held, note: Note) -> Command[Lease]:
+    return Command(scripts.load("report"), (keys.request(held.id),), (*_proof(held), *_words(note)), decode.lease)
 
 
-def finish(held: Held, outcome: Outcome, *, retention_s: int, retry_delay_ms: int = 0) -> Command[Finish]:
-    """A retryable outcome starts another attempt while there are any left, after the delay at the earliest."""
+def finish(
+    held: Held, outcome: Outcome, *, retention_s: int, retry_delay_ms: int = 0, last: Note | None = None
+) -> Command[Finish]:
+    """A retryable outcome starts another attempt while there are any left, after the delay at the earliest. `last` is
+    what is still to be said of this one."""
     retryable = int(outcome.retryable)
-    args = (*_proof(held), _pack(outcome), retryable, retry_delay_ms, _CANCELLED, retention_s)
+    args: tuple[Word, ...] = (*_proof(held), _pack(outcome), retryable, retry_delay_ms, _CANCELLED, retention_s)
+    if last is not None:
+        args += _words(last)
     return Command(scripts.load("finish"), (keys.request(held.id),), args, decode.finish)
 
 
@@ -204,6 +206,10 @@ def forget_files(files: Sequence[str]) -> Command[int]:
 
 def _proof(held: Held) -> tuple[Word, ...]:
     return held.id, held.number, held.claim
+
+
+def _words(note: Note) -> tuple[Word, ...]:
+    return _or_empty(note.step), _or_empty(note.steps), note.message or "", note.level
 
 
 def _or_empty(value: int | None) -> Word:

@@ -96,6 +96,16 @@ class Attempt:
     keep_io: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a worker says of an attempt: progress (`step` of `steps`, both or neither), a log line, or both."""
+
+    step: int | None = None
+    steps: int | None = None
+    message: str | None = None
+    level: str = "INFO"
+
+
 class Lease(StrEnum):
     """What a worker learns about a request it holds from `renew` and `report`."""
 

@@ -3,7 +3,7 @@
 --   changes nothing. A request whose cancellation was asked for ends as cancelled, whatever is offered.
 -- KEYS: none but through the id
 -- ARGV: 1 id, 2 number, 3 claim, 4 outcome, 5 whether it may be retried (1 or 0), 6 retry delay ms,
---   7 outcome of a cancellation, 8 retention s
+--   7 outcome of a cancellation, 8 retention s, 9… the last note, if any: step or '', steps or '', message or '', level
 -- Returns: 'accepted', 'cancelled', 'requeued' or 'lost'
 local id = ARGV[1]
 local f = control(id)
@@ -12,6 +12,9 @@ if not holds(f, ARGV[2], ARGV[3]) then
     return f.cancel_requested and 'cancelled' or 'accepted'
   end
   return 'lost'
+end
+if ARGV[9] then
+  note(id, unpack(ARGV, 9, 12))
 end
 if f.cancel_requested then
   conclude(id, f, cjson.decode(ARGV[7]), ARGV[8])

@@ -7,14 +7,5 @@ local f = control(ARGV[1])
 if not holds(f, ARGV[2], ARGV[3]) then
   return 'lost'
 end
-local entry = {}
-if ARGV[4] ~= '' then
-  redis.call('HSET', KEYS[1], 'step', ARGV[4], 'steps', ARGV[5])
-  entry = {'step', ARGV[4], 'steps', ARGV[5]}
-end
-if ARGV[6] ~= '' then
-  entry[#entry + 1], entry[#entry + 2] = 'message', ARGV[6]
-  entry[#entry + 1], entry[#entry + 2] = 'level', ARGV[7]
-end
-say(ARGV[1], 'running', unpack(entry))
+note(ARGV[1], unpack(ARGV, 4, 7))
 return f.cancel_requested and 'cancel' or 'kept'

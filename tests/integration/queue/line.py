@@ -14,6 +14,7 @@ from shared.queue.records import (
     Finish,
     Held,
     Lease,
+    Note,
     Outcome,
     Presence,
     Receipt,
@@ -65,8 +66,11 @@ class Line:
         assert attempt is not None
         return attempt.held
 
-    def finish(self, held: Held, outcome: Outcome = SUCCESS, *, retry_delay_ms: int = 0) -> Finish:
-        return self.do(commands.finish(held, outcome, retention_s=RETENTION_S, retry_delay_ms=retry_delay_ms))
+    def finish(
+        self, held: Held, outcome: Outcome = SUCCESS, *, retry_delay_ms: int = 0, last: Note | None = None
+    ) -> Finish:
+        command = commands.finish(held, outcome, retention_s=RETENTION_S, retry_delay_ms=retry_delay_ms, last=last)
+        return self.do(command)
 
     def release(self, held: Held) -> Finish:
         return self.do(commands.release(held, retention_s=RETENTION_S))
@@ -75,7 +79,7 @@ class Line:
         return self.do(commands.cancel(id, tenant, retention_s=RETENTION_S))
 
     def report(self, held: Held, **what: Any) -> Lease:
-        return self.do(commands.report(held, **what))
+        return self.do(commands.report(held, Note(**what)))
 
     def renew(self, *held: Held, worker: str = "w") -> dict[str, Lease]:
         return self.do(commands.renew(presence(worker), held, lease_ms=LEASE_MS))

@@ -7,7 +7,7 @@ import pytest
 from shared.errors import Cancelled
 from shared.queue import commands, keys
 from shared.queue.faults import outcome_of
-from shared.queue.records import Cancellation, Finish, Held, Lease, Outcome
+from shared.queue.records import Cancellation, Finish, Held, Lease, Note, Outcome
 from shared.queue.scripts import MAX_ATTEMPTS, UNKEPT_TTL_S, UNTOLD_TTL_S
 from shared.queue.states import State
 from tests.integration.queue.line import PASSING, SUCCESS, Line
@@ -229,6 +229,22 @@ def test_progress_and_log_lines_are_history(line: Line, held: Held) -> None:
     assert (line.view("a").step, line.view("a").steps) == (4, 8)
     line.release(held)
     assert line.view("a").step == 0
+
+
+def test_the_last_note_comes_with_the_outcome_and_once(line: Line, held: Held) -> None:
+    last = Note(step=8, steps=8, message="done")
+    assert line.finish(held, last=last) is Finish.ACCEPTED
+    assert line.finish(held, last=last) is Finish.ACCEPTED
+    told = [(e.state, e.step, e.message) for e in line.events("a")[2:]]
+    assert told == [(State.RUNNING, 8, "done"), (State.SUCCEEDED, None, None)]
+    assert (line.view("a").step, line.view("a").steps) == (8, 8)
+
+
+def test_a_note_with_an_outcome_that_is_refused_is_not_told(line: Line, held: Held) -> None:
+    line.release(held)
+    before = line.events("a")
+    assert line.finish(held, last=Note(message="too late")) is Finish.LOST
+    assert line.events("a") == before
 
 
 def test_history_resumes_after_any_entry_without_a_gap(line: Line, held: Held) -> None:
