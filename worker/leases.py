@@ -2,7 +2,8 @@
 
 Owns the leases: their renewal, all in one call, and what is done where one is cancelled or lost. Our own monotonic
 clock fences us where Redis cannot be reached: a request that could not be renewed for `fence_ms` may be somebody
-else's by the end of its lease, so it is dropped before. Knows nothing of what is done under a lease.
+else's by the end of its lease, so it is dropped before; when Redis answers again, what was dropped is given back, so
+that nobody takes it for a crash. Knows nothing of what is done under a lease.
 """
 
 import logging
@@ -39,7 +40,12 @@ class Holding:
 
     @property
     def lost(self) -> bool:
-        return self._verdict is Lease.LOST or time.monotonic() >= self._fence_s
+        return self.taken or time.monotonic() >= self._fence_s
+
+    @property
+    def taken(self) -> bool:
+        """Lost for certain: Redis said so, or it was given back."""
+        return self._verdict is Lease.LOST
 
     def check(self) -> None:
         """Raises `LeaseLost` or `Cancelled` where the work has no use any more."""
@@ -77,13 +83,17 @@ class Holding:
 class Leases:
     """Of all threads of this process. `presence` is asked at every renewal."""
 
-    def __init__(self, redis: SyncRedis, presence: Callable[[], Presence], *, lease_ms: int, fence_ms: int) -> None:
+    def __init__(
+        self, redis: SyncRedis, presence: Callable[[], Presence], *, lease_ms: int, fence_ms: int, retention_s: int
+    ) -> None:
         self._redis = redis
         self._presence = presence
         self._lease_ms = lease_ms
         self._fence_s = fence_ms / 1000
+        self._retention_s = retention_s
         self._lock = threading.Lock()
         self._holdings: dict[Held, Holding] = {}
+        self._dropped: set[Held] = set()
         self._released = False
 
     @contextmanager
@@ -102,6 +112,8 @@ class Leases:
         finally:
             with self._lock:
                 del self._holdings[held]
+                if holding.lost and not holding.taken:
+                    self._dropped.add(held)
 
     def renew(self) -> None:
         """One round. Raises `ServiceUnavailable`, after dropping what can no longer be believed to be ours."""
@@ -119,6 +131,7 @@ class Leases:
             if verdict is not Lease.LOST:
                 holding.renewed(began_s + self._fence_s)
             self.heed(holding.held, verdict)
+        self._return_dropped()
 
     def heed(self, held: Held, verdict: Lease) -> None:
         """What a reply of the queue said about one of ours."""
@@ -146,11 +159,26 @@ class Leases:
     def _give_back(self, holding: Holding) -> bool:
         back = False
         try:
-            back = execute.run_sync(self._redis, commands.release(holding.held)) is Finish.REQUEUED
+            back = self._release(holding.held) is Finish.REQUEUED
         except ServiceUnavailable:
-            _log.warning("not released: its lease will end", extra={"request": holding.held.id})
+            self._dropped.add(holding.held)
+            _log.warning("not released: Redis does not answer", extra={"request": holding.held.id})
         holding.heed(Lease.LOST)
         return back
+
+    def _return_dropped(self) -> None:
+        """What our own clock made us drop. It may be somebody else's by now: then this changes nothing."""
+        while self._dropped:
+            held = self._dropped.pop()
+            try:
+                became = self._release(held)
+            except ServiceUnavailable:
+                self._dropped.add(held)
+                raise
+            _log.info("dropped, and given back: %s", became.value, extra={"request": held.id, "attempt": held.number})
+
+    def _release(self, held: Held) -> Finish:
+        return execute.run_sync(self._redis, commands.release(held, retention_s=self._retention_s))
 
     def _of(self, id: str) -> Iterator[Holding]:
         with self._lock:
@@ -160,5 +188,6 @@ class Leases:
         with self._lock:
             holdings = list(self._holdings.values())
         for holding in holdings:
-            if holding.lost:
+            if holding.lost and not holding.taken:
+                self._dropped.add(holding.held)
                 self.heed(holding.held, Lease.LOST)

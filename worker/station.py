@@ -43,7 +43,13 @@ class Station:
             read_ahead_px=settings.read_ahead_px,
             seats=settings.concurrency,
         )
-        self.leases = Leases(context.redis, self.presence, lease_ms=settings.lease_ms, fence_ms=settings.fence_ms)
+        self.leases = Leases(
+            context.redis,
+            self.presence,
+            lease_ms=settings.lease_ms,
+            fence_ms=settings.fence_ms,
+            retention_s=settings.retention_s,
+        )
         self.reports = Reports(context.redis, self.leases.heed)
         self._bench = Bench(context, self.admission, self.leases, self.reports)
         rescuer = Rescuer(context.redis, retention_s=settings.retention_s)

@@ -129,7 +129,7 @@ def finish(
     return Command(scripts.load("finish"), (keys.request(held.id),), args, decode.finish)
 
 
-def release(held: Held, *, retention_s: int = 86_400) -> Command[Finish]:
+def release(held: Held, *, retention_s: int) -> Command[Finish]:
     """Back to its old place; counts as no attempt. `retention_s` is for one whose cancellation had been asked for."""
     args = (*_proof(held), _CANCELLED, retention_s)
     return Command(scripts.load("release"), (keys.request(held.id),), args, decode.finish)

@@ -23,6 +23,7 @@ Counters and constants, a handful, never deleted:
 
     kolors:finish:{lane}           zset    tenant → finish tag                pruned by every claim
     kolors:virtual:{lane}          string  virtual time of a lane
+    kolors:watched                 string  when a rescuer last looked, ms
     kolors:work                    string  step-megapixels queued
     kolors:rings                   string  doorbells rung so far
     kolors:store                   string  id of the file store in force
@@ -55,6 +56,7 @@ WORKERS: Final = PREFIX + "workers"
 WORKER: Final = PREFIX + "worker:"
 FINISH: Final = PREFIX + "finish:"
 VIRTUAL: Final = PREFIX + "virtual:"
+WATCHED: Final = PREFIX + "watched"
 WORK: Final = PREFIX + "work"
 RINGS: Final = PREFIX + "rings"
 STORE: Final = PREFIX + "store"
@@ -76,6 +78,7 @@ IN_LUA: Final = {
     "worker": WORKER,
     "finish": FINISH,
     "virtual": VIRTUAL,
+    "watched": WATCHED,
     "work": WORK,
     "rings": RINGS,
     "store": STORE,
@@ -86,7 +89,7 @@ IN_LUA: Final = {
 """The table `K` of the scripts: what they touch without being told, or whose last part they learn inside."""
 
 PERSISTENT: Final = frozenset(
-    {QUEUE, DELAYED, DEADLINES, LEASES, WEBHOOKS, FILES, WORKERS, WORK, RINGS, STORE, DOORBELL}
+    {QUEUE, DELAYED, DEADLINES, LEASES, WEBHOOKS, FILES, WORKERS, WATCHED, WORK, RINGS, STORE, DOORBELL}
     | {f"{prefix}{lane}" for prefix in (FINISH, VIRTUAL) for lane in (0, 1)}
 )
 """The keys that may stand without a TTL. Besides them: what belongs to a request that is not final."""

@@ -21,6 +21,8 @@ UNKEPT_TTL_S: Final = 3600
 """How long a request whose owner wants nothing kept (`X-Fal-Store-IO: 0`) stays after it is final."""
 UNTOLD_TTL_S: Final = 86_400
 """How long a request stays at least while its webhook is neither delivered nor given up."""
+SILENCE_MS: Final = 1500
+"""Rescuers look about once a second each. What a silence of all of them is longer, no lease runs out in."""
 LANE_SPAN: Final = 2**52
 """place = lane × this + tag: both are exact in a double."""
 
@@ -56,7 +58,8 @@ def _constants() -> str:
         f"local K = {{{names}}}\n"
         f"local DOORBELL, NUMBER, CAP = [==[{doorbell.template()}]==], '{doorbell.NUMBER}', {doorbell.CAP}\n"
         f"local MAX_ATTEMPTS, MAX_EVENTS = {MAX_ATTEMPTS}, {MAX_EVENTS}\n"
-        f"local UNKEPT_TTL_S, UNTOLD_TTL_S, LANE_SPAN = {UNKEPT_TTL_S}, {UNTOLD_TTL_S}, {LANE_SPAN}\n"
+        f"local UNKEPT_TTL_S, UNTOLD_TTL_S = {UNKEPT_TTL_S}, {UNTOLD_TTL_S}\n"
+        f"local SILENCE_MS, LANE_SPAN = {SILENCE_MS}, {LANE_SPAN}\n"
     )
 
 

@@ -1,5 +1,5 @@
 -- Shared by every verb: the clock, reading a request, its history, ringing.
--- K, DOORBELL, NUMBER, CAP, MAX_*, *_TTL_S and LANE_SPAN are constants that scripts.py writes above this line.
+-- K, DOORBELL, NUMBER and what else is in capitals are constants that scripts.py writes above this line.
 -- Numbers go into commands as they are; `..` and tostring would cut them to 14 digits.
 
 local function clock()

@@ -45,12 +45,8 @@ local function requeue(id, f, due)
   say(id, 'queued')
 end
 
--- The outcome of a queued request whose time is up, or nil. `start` and `total` are JSON outcomes.
-local function overdue(f, start, total)
-  if f.start_by and NOW >= tonumber(f.start_by) then
-    return cjson.decode(start)
-  elseif f.finish_by and NOW >= tonumber(f.finish_by) then
-    return cjson.decode(total)
-  end
-  return nil
+-- The same at once, for an attempt that is to count for nothing.
+local function take_back(id, f)
+  redis.call('HINCRBY', K.request .. id, 'attempts', -1)
+  requeue(id, f)
 end

@@ -1,4 +1,14 @@
--- Shared by every verb: whose turn it is.
+-- Shared by every verb: whose turn it is, and whose time is up.
+
+-- The outcome of a queued request whose time is up, or nil. `start` and `total` are JSON outcomes.
+local function overdue(f, start, total)
+  if f.start_by and NOW >= tonumber(f.start_by) then
+    return cjson.decode(start)
+  elseif f.finish_by and NOW >= tonumber(f.finish_by) then
+    return cjson.decode(total)
+  end
+  return nil
+end
 
 -- The first of the queue that is still worth starting, with its fields, or nil. Those before it whose time is up fail;
 -- `start` and `total` are the outcomes of passed timeouts.

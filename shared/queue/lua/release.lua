@@ -12,6 +12,5 @@ if f.cancel_requested then
   conclude(id, f, cjson.decode(ARGV[4]), ARGV[5])
   return 'cancelled'
 end
-redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-requeue(id, f)
+take_back(id, f)
 return 'requeued'

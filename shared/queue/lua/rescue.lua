@@ -1,20 +1,40 @@
 -- Purpose: bring back what a dead worker held, start due retries, ring for doorbells that were lost.
--- Guarantee: an expired lease ends the attempt; the request returns to its old place, or fails after `crashes` such
---   ends, or is cancelled if that had been asked for. Any number of processes may run this at once.
+-- Guarantee: an expired lease ends the attempt. Where its worker is gone, too, that is a crash: the request returns to
+--   its old place, or fails after `crashes` of them, or is cancelled if that had been asked for. A worker that is there
+--   but does not renew has dropped it: back it goes as if released. No lease runs out while nobody looks.
+--   Any number of processes may run this at once.
 -- KEYS: none known before
 -- ARGV: 1 limit, 2 crashes, 3 outcome of a lost worker, 4 outcome of a cancellation, 5 retention s
 -- Returns: {requeued, failed, cancelled, rung}
 local requeued, failed, cancelled, rung = 0, 0, 0, 0
 
+-- Where all rescuers were silent, Redis was away or its clock was set: that time says nothing about the workers.
+local silence = NOW - tonumber(redis.call('GET', K.watched) or NOW)
+redis.call('SET', K.watched, NOW)
+local uncounted = math.min(silence, math.max(0, silence - SILENCE_MS))
+if uncounted ~= 0 then
+  for _, id in ipairs(redis.call('ZRANGE', K.leases, 0, -1)) do
+    redis.call('ZINCRBY', K.leases, uncounted, id)
+  end
+end
+
+local function is_there(worker)
+  return worker and tonumber(redis.call('ZSCORE', K.workers, worker) or 0) > NOW
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 0, ARGV[1])) do
   local f = control(id)
-  local crashes = f and redis.call('HINCRBY', K.request .. id, 'crashes', 1)
+  local dropped = f and is_there(f.worker)
+  local crashes = f and redis.call('HINCRBY', K.request .. id, 'crashes', dropped and 0 or 1)
   redis.call('HDEL', K.request .. id, 'claim')
   if not f then
     drop(id)
   elseif f.cancel_requested then
     conclude(id, f, cjson.decode(ARGV[4]), ARGV[5])
     cancelled = cancelled + 1
+  elseif dropped then
+    take_back(id, f)
+    requeued = requeued + 1
   elseif crashes >= tonumber(ARGV[2]) or f.retry == '0' or tonumber(f.attempts) >= MAX_ATTEMPTS then
     conclude(id, f, cjson.decode(ARGV[3]), ARGV[5])
     failed = failed + 1

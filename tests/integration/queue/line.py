@@ -122,6 +122,11 @@ class Line:
         """The lease of a running request has ended."""
         self.redis.execute_command("ZADD", keys.LEASES, "XX", 1, id)
 
+    def bury(self, worker: str = "w") -> None:
+        """The presence of a worker has ended."""
+        self.redis.execute_command("ZREM", keys.WORKERS, worker)
+        self.redis.execute_command("DEL", keys.WORKER + worker)
+
     def come_due(self, id: str) -> None:
         """The delay before a retry has passed."""
         self.redis.execute_command("ZADD", keys.DELAYED, "XX", 1, id)

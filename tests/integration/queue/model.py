@@ -38,6 +38,7 @@ class Model:
     requests: dict[str, Request] = field(default_factory=dict[str, Request])
     virtual: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    worker_lives: bool = False
     claims: dict[str, Request] = field(default_factory=dict[str, Request])
 
     def queue(self) -> list[Request]:
@@ -90,6 +91,7 @@ class Model:
         return Lease.CANCEL if request.cancel_requested else Lease.KEPT
 
     def renew(self, id: str, number: int, claim: str) -> Lease:
+        self.worker_lives = True
         verdict = self.verdict(id, number, claim)
         if verdict is not Lease.LOST:
             self.requests[id].lapsed = False
@@ -143,11 +145,15 @@ class Model:
     def rescue(self) -> tuple[int, int, int]:
         requeued = failed = cancelled = 0
         for request in [r for r in self.requests.values() if r.state is State.RUNNING and r.lapsed]:
-            request.crashes += 1
+            request.crashes += not self.worker_lives
             request.claim = None
             if request.cancel_requested:
                 self._end(request, State.CANCELLED)
                 cancelled += 1
+            elif self.worker_lives:
+                request.attempts -= 1
+                self._return(request)
+                requeued += 1
             elif request.crashes >= MAX_CRASHES or not request.retry or request.attempts >= MAX_ATTEMPTS:
                 self._end(request, State.FAILED)
                 failed += 1

@@ -1,10 +1,12 @@
 """Promises of renew and rescue: what a dead worker held runs again, poison does not, and no doorbell is missed."""
 
+from typing import cast
+
 import pytest
 
 from shared.queue import commands, doorbell, keys
 from shared.queue.records import Cancellation, Finish, Held, Lease, Rescue
-from shared.queue.scripts import UNTOLD_TTL_S
+from shared.queue.scripts import MAX_ATTEMPTS, SILENCE_MS, UNTOLD_TTL_S
 from shared.queue.states import State
 from tests.integration.queue.line import LEASE_MS, RETENTION_S, Line
 
@@ -66,6 +68,56 @@ def test_three_crashes_are_poison_and_the_input_stays_for_the_operator(line: Lin
     assert line.finish(held) is Finish.LOST
     assert line.ttl_s(keys.request("a")) == UNTOLD_TTL_S
     assert [d.id for d in line.do(commands.deliver(limit=9, lease_ms=1000))] == ["a"]
+
+
+def test_what_a_living_worker_dropped_is_no_crash(line: Line) -> None:
+    """It would have renewed what it holds: Redis was away for longer than its fence, or the claim's answer was lost."""
+    line.submit("a", retry=False)
+    for _ in range(MAX_ATTEMPTS + 2):
+        held = line.take()
+        line.renew(worker="w")
+        line.lapse("a")
+        assert line.rescue().requeued == 1
+        assert (line.field("a", "crashes"), line.view("a").attempts) == ("0", 0)
+        assert line.finish(held) is Finish.LOST
+
+
+def lease_ends_in_ms(line: Line, id: str) -> float:
+    seconds, microseconds = map(int, cast("list[str]", line.redis.execute_command("TIME")))
+    return float(str(line.redis.execute_command("ZSCORE", keys.LEASES, id))) - seconds * 1000 - microseconds / 1000
+
+
+def away(line: Line, ms: int) -> None:
+    """Redis was away from everybody, or its clock was set, by so much: what it remembers is that much older."""
+    line.redis.execute_command("INCRBY", keys.WATCHED, -ms)
+    line.redis.execute_command("ZINCRBY", keys.LEASES, -ms, "a")
+
+
+@pytest.mark.parametrize("by_ms", [60 * LEASE_MS, -60 * LEASE_MS], ids=["away, or set forward", "set back"])
+def test_time_in_which_nobody_looked_does_not_count(line: Line, held: Held, by_ms: int) -> None:
+    line.rescue()
+    away(line, by_ms)
+    assert line.rescue().requeued == 0
+    assert LEASE_MS / 2 < lease_ends_in_ms(line, "a") <= LEASE_MS
+    assert line.finish(held) is Finish.ACCEPTED
+
+
+def test_rescuers_that_are_always_late_still_see_leases_end(line: Line, held: Held) -> None:
+    line.rescue()
+    for _ in range(10):
+        line.redis.execute_command("INCRBY", keys.WATCHED, -LEASE_MS)
+        line.redis.execute_command("ZINCRBY", keys.LEASES, -LEASE_MS, "a")
+        line.rescue()
+    assert lease_ends_in_ms(line, "a") <= LEASE_MS - 10 * SILENCE_MS
+
+
+def test_the_lease_of_a_dead_worker_ends_all_the_same_after_redis_was_away(line: Line, held: Held) -> None:
+    line.rescue()
+    away(line, 60 * LEASE_MS)
+    line.rescue()
+    line.lapse("a")
+    assert line.rescue().requeued == 1
+    assert line.field("a", "crashes") == "1"
 
 
 def test_a_request_that_may_not_be_retried_fails_with_its_worker(line: Line) -> None:

@@ -125,6 +125,11 @@ class Trial:
             expected = self.model.cancel(request.id, tenant)
             self.agree("cancel", self.line.cancel(request.id, tenant), expected)
 
+    def bury(self, chance: Random) -> None:
+        """The worker falls silent; what it does later shows that it was not dead."""
+        self.line.bury()
+        self.model.worker_lives = False
+
     def lapse(self, chance: Random) -> None:
         """A lease ends. Its worker may still be quicker than the rescuer."""
         if chosen := self.requests(lambda r: r.state is State.RUNNING):
@@ -162,9 +167,10 @@ class Trial:
         assert self.line.redis.execute_command("ZRANGE", keys.QUEUE, 0, -1) == [r.id for r in self.model.queue()]
         for request in self.model.requests.values():
             view = self.line.view(request.id)
-            real = (view.state, view.position, view.attempts, view.cancel_requested)
-            position = self.model.position(request.id)
-            assert real == (request.state, position, request.attempts, request.cancel_requested), request
+            crashes = self.line.field(request.id, "crashes")
+            real = (view.state, view.position, view.attempts, crashes, view.cancel_requested)
+            position, crashes = self.model.position(request.id), str(request.crashes)
+            assert real == (request.state, position, request.attempts, crashes, request.cancel_requested), request
             if request.state.is_final:
                 kept = (self.line.result(request.id), self.line.events(request.id), view.finished_ms)
                 assert self.final.setdefault(request.id, kept) == kept
@@ -189,6 +195,7 @@ STEPS: list[Callable[[Trial, Random], None]] = [
     *[Trial.submit] * 5,
     *[Trial.claim] * 8,
     *[Trial.succeed, Trial.fail_in_passing, Trial.release, Trial.cancel, Trial.lapse, Trial.rescue] * 2,
+    *[Trial.bury] * 2,
     *[Trial.renew, Trial.report, Trial.claim_again] * 2,
     *[Trial.run_out, Trial.come_due, Trial.lose_rings, Trial.expire],
 ]

@@ -89,6 +89,9 @@ class Floor:
         assert view is not None
         return view
 
+    def crashes(self, id: str) -> int:
+        return int(str(self.redis.execute_command("HGET", keys.request(id), "crashes")))
+
     def events(self, id: str) -> list[Event]:
         return self.do(commands.events(id))
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,19 @@ def test_redis_restarts_under_a_running_request(floor: Floor, spawn: Spawn, valk
     assert floor.view(id).attempts == 1
     assert floor.output(floor.submit())["seed"] == 7, "it hears doorbells again"
     assert worker.process.poll() is None
+
+
+def test_no_request_pays_for_an_outage_of_redis(floor: Floor, spawn: Spawn, valkey: Valkey) -> None:
+    """It is longer than a lease, and the requests may not be tried again: a crash would end them."""
+    lease_s = 4
+    spawn(**SLOW, LEASE_MS=str(lease_s * 1000), FENCE_MS="2000", RENEW_MS="500")
+    ids = [floor.submit(retry=False, **LONG) for _ in range(3)]
+    for id in ids:
+        floor.running(id)
+    valkey.stop()
+    threading.Event().wait(lease_s + 1)
+    valkey.start()
+    assert [(floor.finished(id).status, floor.crashes(id), floor.view(id).attempts) for id in ids] == [(200, 0, 1)] * 3
 
 
 def test_a_worker_waits_for_redis(floor: Floor, spawn: Spawn, valkey: Valkey) -> None:

@@ -13,8 +13,8 @@ FILES = sorted(LUA.glob("*.lua"))
 VERBS = [path for path in FILES if not path.name.startswith("_")]
 REDIS_7_0 = frozenset({
     "DECRBY", "EXISTS", "EXPIRE", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "INCR", "INCRBY", "LLEN", "LPUSH",
-    "PEXPIREAT", "PUBLISH", "SET", "TIME", "XADD", "XRANGE", "ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE",
-    "ZRANK", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE", "ZSCORE",
+    "PEXPIREAT", "PUBLISH", "SET", "TIME", "XADD", "XRANGE", "ZADD", "ZCARD", "ZCOUNT", "ZINCRBY", "ZRANGE",
+    "ZRANGEBYSCORE", "ZRANK", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE", "ZSCORE",
 })  # fmt: skip
 """What the scripts may call: all of it is in Redis 7.0 (and 6.2), none of it scans."""
 
