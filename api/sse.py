@@ -15,7 +15,7 @@ from api.callers import CallerGone, unless_gone
 from api.context import Context
 from shared.errors import ServiceUnavailable
 from shared.queue import commands
-from shared.queue.records import View
+from shared.queue.records import Event, View
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _RETRY_S = 1.0
@@ -62,8 +62,7 @@ async def statuses(context: Context, view: View, after: str, *, logs: bool) -> A
     async with context.hub.listen(view.id) as bell:
         while not context.hub.closing:
             try:
-                events = await context.run(commands.events(view.id, after=after, limit=status.EVENTS_AT_ONCE))
-                now = await context.run(commands.view(view.id))
+                events, now = await _look(context, view.id, after)
             except ServiceUnavailable:
                 yield KEEP_ALIVE
                 await bell.wait(min(pause_s, _RETRY_S))
@@ -86,3 +85,12 @@ async def statuses(context: Context, view: View, after: str, *, logs: bool) -> A
                 yield frame(status.dump(status.of_view(now, None)))
             if not await bell.wait(pause_s):
                 yield KEEP_ALIVE
+
+
+async def _look(context: Context, id: str, after: str) -> tuple[list[Event], View | None]:
+    """What is new, and the state after that. The end of a request is never seen before the events that led to it."""
+    news = commands.events(id, after=after, limit=status.EVENTS_AT_ONCE)
+    events, now = await context.run(news), await context.run(commands.view(id))
+    if not events and now is not None and now.state.is_final:
+        events = await context.run(news)  # it may have ended between the two questions
+    return events, now
