@@ -32,28 +32,32 @@ def sync_folder(folder: Path) -> None:
 def write(folder: Path, chunks: Iterable[bytes]) -> Path:
     """A new file in `folder` under a name of its own, its bytes durable, its name not yet."""
     path = folder / secrets.token_hex(16)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with path.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     return path
 
 
 def publish(*moves: tuple[Path, Path]) -> None:
     """Renames each first path to its second, in this order and all into one folder, and makes that durable.
 
-    The folder may be pruned by somebody who just emptied it, in the moment between making and using it.
+    The folder is made when it is missing: it may be pruned by somebody who just emptied it, at any moment.
     """
     folder = moves[0][1].parent
     for source, target in moves:
         for race in range(_RACES):
             try:
-                make_folder(folder)
+                if race:
+                    make_folder(folder)
                 source.replace(target)
                 break
             except FileNotFoundError:

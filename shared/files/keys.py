@@ -1,7 +1,8 @@
 """Where each kind of file lies in the store, and what its link looks like.
 
 Owns the grammar of keys. Knows no store. Every key holds 128 random bits (a claim id or one drawn here), so a
-link is a capability: whoever has it may read that one file, and can guess no other.
+link is a capability: whoever has it may read that one file, and can guess no other. What the product writes itself is
+spread over 256 folders: a folder for each request would cost as much as the file in it.
 """
 
 import re
@@ -9,7 +10,7 @@ import secrets
 import unicodedata
 
 _KEY = re.compile(r"(?!.{513})[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*", re.ASCII)
-_PICTURE = re.compile(r"results/[^/]+/[^/]+/(?:preview-)?\d+\.(?:png|jpeg|jpg|webp)")
+_PICTURE = re.compile(r"results/[^/]+/[^/]+-\d+\.(?:png|jpeg|jpg|webp)")
 _UPLOAD = re.compile(r"uploads/[0-9a-f]{32}/[^/]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LENGTH = 100
@@ -27,27 +28,32 @@ def is_public(key: str) -> bool:
 
 def result(request: str, claim: str, index: int, extension: str) -> str:
     """The `index`-th picture of one attempt; `extension` without the dot."""
-    return f"results/{request}/{claim}/{index}.{extension}"
+    return f"{_attempt(request, claim)}-{index}.{extension}"
 
 
 def preview(request: str, claim: str, step: int, extension: str) -> str:
     """The picture as it stood after `step`."""
-    return f"results/{request}/{claim}/preview-{step}.{extension}"
+    return f"{_attempt(request, claim)}-preview-{step}.{extension}"
 
 
 def result_body(request: str, claim: str) -> str:
     """The result JSON of one attempt, where it is too large for the queue."""
-    return f"results/{request}/{claim}/result.json"
+    return f"{_attempt(request, claim)}-result.json"
 
 
 def input_picture(request: str) -> str:
     """A new place for the picture that came inside a submission."""
-    return f"inputs/{request}/{secrets.token_hex(16)}"
+    drawn = secrets.token_hex(16)
+    return f"inputs/{drawn[:2]}/{request}-{drawn}"
 
 
 def upload(name: str | None) -> str:
     """A new place for a file that a client sends; `name` may be anything the client said."""
     return f"uploads/{secrets.token_hex(16)}/{safe_name(name or '')}"
+
+
+def _attempt(request: str, claim: str) -> str:
+    return f"results/{claim[:2]}/{request}-{claim}"
 
 
 def safe_name(name: str) -> str:

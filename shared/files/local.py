@@ -1,8 +1,8 @@
 """Files in a folder of this machine, for one host or for several that mount the same file system.
 
     root/.store-id              names this place
-    root/results/a/b/0.png      the content of key results/a/b/0.png
-    root/results/a/b/.0.png.json    what is known about it; there before the content is, and until after it is gone
+    root/results/3f/a.png           the content of key results/3f/a.png
+    root/results/3f/.a.png.json     what is known about it; there before the content is, and until after it is gone
     root/.incoming/             files being written
     root/.parts/{upload}/       parts of uploads that are not complete
 
@@ -10,9 +10,11 @@ Names beginning with a dot are no keys, so nothing collides. Knows nothing of HT
 """
 
 import hashlib
+import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -50,8 +52,8 @@ class LocalStore:
 
     def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
         with _writing():
-            path, etag = self._receive(BytesIO(content) if isinstance(content, bytes) else content)
-            return self._publish(key, path, About(content_type, etag, expires_at))
+            path, size_bytes, etag = self._receive(BytesIO(content) if isinstance(content, bytes) else content)
+            return self._publish(key, path, size_bytes, About(content_type, etag, expires_at))
 
     def stat(self, key: str) -> Stat:
         path = self._path(key)
@@ -91,7 +93,7 @@ class LocalStore:
         if not folder.is_dir():
             raise FileMissing
         with _writing():
-            path, etag = self._receive(content)
+            path, _, etag = self._receive(content)
             path.replace(folder / f"{number}-{etag}")
         return Part(number, etag)
 
@@ -107,7 +109,7 @@ class LocalStore:
                 path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
             except (FileMissing, FileNotFoundError):  # the same call, sent twice, was quicker elsewhere
                 return self.stat(key)
-            stat = self._publish(key, path, About(begun.content_type, etag, begun.expires_at))
+            stat = self._publish(key, path, path.stat().st_size, About(begun.content_type, etag, begun.expires_at))
             shutil.rmtree(folder, ignore_errors=True)
         return stat
 
@@ -131,26 +133,31 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         """Where it lies or would lie. Raises `FileMissing` for what is no key or leads out through a link."""
-        path = self._root / key
-        if not is_key(key) or path.parent.resolve() != path.parent or path.is_symlink():
+        if not is_key(key):
             raise FileMissing
-        return path
+        path = str(self._root)
+        for name in key.split("/"):
+            path = f"{path}/{name}"
+            if os.path.islink(path):  # noqa: PTH114 - a Path for each segment costs more than asking
+                raise FileMissing
+        return Path(path)
 
-    def _receive(self, source: BinaryIO) -> tuple[Path, str]:
-        """What is left of the source as a durable file without a key, and its etag."""
-        digest = hashlib.sha256()
+    def _receive(self, source: BinaryIO) -> tuple[Path, int, str]:
+        """What is left of the source as a durable file without a key, its bytes, and its etag."""
+        digest, size_bytes = hashlib.sha256(), 0
 
         def chunks() -> Iterator[bytes]:
+            nonlocal size_bytes
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
+                size_bytes += len(chunk)
                 yield chunk
 
         path = durable.write(self._incoming, chunks())
-        return path, digest.hexdigest()
+        return path, size_bytes, digest.hexdigest()
 
-    def _publish(self, key: str, path: Path, about: About) -> Stat:
+    def _publish(self, key: str, path: Path, size_bytes: int, about: About) -> Stat:
         target = self._path(key)
-        size_bytes = path.stat().st_size
         sidecar = durable.write(self._incoming, [about.to_json().encode()])
         durable.publish((sidecar, _sidecar(target)), (path, target))
         return about.stat(size_bytes)
@@ -173,10 +180,10 @@ class LocalStore:
 
     @staticmethod
     def _chunks(path: Path, start: int, length: int | None) -> Iterator[bytes]:
-        with _reading(), path.open("rb") as file:
+        with _reading(), path.open("rb", buffering=0) as file:
             file.seek(start)
             yield b""
-            left = length if length is not None else path.stat().st_size
+            left = sys.maxsize if length is None else length
             while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
                 left -= len(chunk)
                 yield chunk
