@@ -200,6 +200,11 @@ def due_files(limit: int) -> Command[list[str]]:
     return Command(scripts.load("due_files"), (keys.FILES,), (limit,), decode.texts)
 
 
+def put_off_files(files: Sequence[str], *, by_ms: int) -> Command[int]:
+    """Those of them that are still on the index are due again later."""
+    return Command(scripts.load("put_off_files"), (keys.FILES,), (by_ms, *files), decode.count)
+
+
 def forget_files(files: Sequence[str]) -> Command[int]:
     return Command(scripts.load("forget_files"), (keys.FILES,), tuple(files), decode.count)
 
