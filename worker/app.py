@@ -8,6 +8,7 @@ only be helped by a fresh one, 1 for anything else.
 import logging
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -55,6 +56,8 @@ class Worker:
         except WrongSetting as error:
             return _refuse(error)
         _configure_logs()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _leave)  # until Celery hears them itself, when everything is there
         with pid_file(settings.data_dir, settings.worker_name):
             try:
                 return self.broker.run(name=settings.worker_name, concurrency=settings.concurrency)
@@ -165,6 +168,10 @@ def _configure_logs() -> None:
 def _refuse(error: WrongSetting) -> int:
     print(error.message, file=sys.stderr)  # noqa: T201 - logging may not be there yet
     return _WRONG_SETTING
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _end(status: int) -> None:

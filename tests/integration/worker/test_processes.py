@@ -145,12 +145,14 @@ def test_a_worker_waits_for_redis(floor: Floor, spawn: Spawn, valkey: Valkey) ->
     assert floor.output(floor.submit())["seed"] == 7
 
 
-def test_a_courier_that_waits_for_redis_can_be_stopped(floor: Floor, spawn: Spawn) -> None:
-    courier = spawn("worker.courier", ready=False, REDIS_URL="redis://127.0.0.1:1/0")
-    courier.said("waiting for Redis")
-    courier.signal(signal.SIGTERM)
-    assert courier.exit_status() == 0
-    assert not (floor.folder / "run" / "courier.pid").exists()
+@pytest.mark.parametrize("module", ["worker.app", "worker.courier"])
+def test_who_waits_for_redis_can_be_stopped(floor: Floor, spawn: Spawn, module: str) -> None:
+    waiting = spawn(module, ready=False, REDIS_URL="redis://127.0.0.1:1/0")
+    waiting.said("waiting for Redis")
+    assert list((floor.folder / "run").iterdir()) != []
+    waiting.signal(signal.SIGTERM)
+    assert waiting.exit_status() == 0
+    assert list((floor.folder / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["worker.app", "worker.courier"])
