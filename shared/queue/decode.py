@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Final, cast
 
 from shared.errors import IdempotencyConflict, QueueFull
@@ -25,6 +26,8 @@ from shared.queue.records import (
 from shared.queue.states import State
 
 EVENT_ID: Final = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+
+_PRESENCE: Final = frozenset(field.name for field in fields(Presence))
 
 Text = str | None
 
@@ -169,8 +172,13 @@ def _delivery(taken: list[Reply]) -> Delivery:
 
 def fleet(reply: Reply) -> Fleet:
     now_ms, queued, running, work, oldest_ms, workers = cast("tuple[int, int, int, int, int | None, list[str]]", reply)
-    presences = sorted((Presence(**json.loads(worker)) for worker in workers), key=lambda p: p.worker)
+    presences = sorted(map(_presence, workers), key=lambda presence: presence.worker)
     return Fleet(tuple(presences), queued, running, oldest_ms, queued_cost=work, now_ms=now_ms)
+
+
+def _presence(text: str) -> Presence:
+    """A newer worker may say more of itself than we know."""
+    return Presence(**{name: value for name, value in json.loads(text).items() if name in _PRESENCE})
 
 
 def _whole(value: Text) -> int | None:

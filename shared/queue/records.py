@@ -203,7 +203,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What a live worker says of itself with every renewal. `px_per_s` is step-pixels a second, 0 if unknown."""
+    """What a live worker says of itself with every renewal. `px_per_s` is step-pixels a second, 0 if unknown.
+
+    It is read by processes of other versions: whoever adds a field gives it a default, for workers that do not say it.
+    """
 
     worker: str
     model: str

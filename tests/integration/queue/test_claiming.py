@@ -1,5 +1,7 @@
 """Promises of claim: the best request, the fair order, never a skipped head, and rings that chain."""
 
+import json
+
 from shared.queue import commands, doorbell, keys
 from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import Lane, State
@@ -175,6 +177,14 @@ def test_every_ring_has_ids_of_its_own(line: Line) -> None:
     assert isinstance(rings, list)
     assert len(set(map(str, rings))) == 2
     assert doorbell.NUMBER not in str(rings)
+
+
+def test_what_a_newer_worker_says_of_itself_does_not_hide_it(line: Line) -> None:
+    line.renew(worker="w1")
+    said = json.loads(str(line.redis.execute_command("GET", keys.WORKER + "w1")))
+    newer = json.dumps(said | {"colour": "red"})
+    line.redis.execute_command("SET", keys.WORKER + "w1", newer, "KEEPTTL")
+    assert [worker.worker for worker in line.do(commands.fleet()).workers] == ["w1"]
 
 
 def test_the_fleet_counts_queue_work_and_workers(line: Line) -> None:
