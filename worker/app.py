@@ -21,6 +21,7 @@ from shared.errors import WrongSetting
 from shared.files.open import open_store
 from shared.queue.connect import open_sync
 from shared.settings import load
+from worker.aside import Aside
 from worker.binding import bind
 from worker.broker import Broker
 from worker.context import Context
@@ -124,7 +125,7 @@ def compose(settings: WorkerSettings) -> Station:
         allow=allow,
         engine=engine,
         device=device,
-        downloads=ThreadPoolExecutor(settings.concurrency, thread_name_prefix="download"),
+        aside=Aside(settings.concurrency, longest_s=settings.download_timeout_s + settings.decode_timeout_s),
         encoders=ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode"),
     )
     stations.append(Station(context, end=_end))

@@ -12,6 +12,7 @@ from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
 from shared.queue.connect import SyncRedis
+from worker.aside import Aside
 from worker.engine.job import Job, OnProgress, Painting
 from worker.settings import WorkerSettings
 
@@ -45,8 +46,8 @@ class Context:
     engine: Painter
     device: str
     """What the model is on, as the fleet shows it."""
-    downloads: ThreadPoolExecutor
-    """A download cannot be stopped, so it runs here, where a cancelled request can leave it behind."""
+    aside: Aside
+    """Downloads and decodings run here, where a request that is stopped can leave them behind."""
     encoders: ThreadPoolExecutor
     """The pictures of one request are encoded and stored side by side."""
 

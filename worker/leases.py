@@ -7,6 +7,7 @@ that nobody takes it for a crash. Knows nothing of what is done under a lease.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -31,9 +32,10 @@ class LeaseLost(Error):
 class Holding:
     """One held request, as seen by the thread that works on it."""
 
-    def __init__(self, held: Held, fence_s: float) -> None:
+    def __init__(self, held: Held, fence_s: float, deadline_s: float) -> None:
         self.held = held
         self._fence_s = fence_s
+        self._deadline_s = deadline_s
         self._verdict = Lease.KEPT
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -48,22 +50,24 @@ class Holding:
         return self._verdict is Lease.LOST
 
     def check(self) -> None:
-        """Raises `LeaseLost` or `Cancelled` where the work has no use any more."""
+        """Raises `LeaseLost`, `Cancelled` or `TotalTimeout` where the work has no use any more."""
         if self.lost:
             raise LeaseLost
         if self._verdict is Lease.CANCEL:
             raise Cancelled
+        if time.monotonic() >= self._deadline_s:
+            raise TotalTimeout
 
-    def wait(self, future: Future[T], deadline_s: float | None = None) -> T:
-        """The future's result, unless the request is stopped first, or the deadline (monotonic) passes: `check`'s
-        errors and `TotalTimeout`. The future itself goes on."""
+    def wait(self, future: Future[T], most_s: float = math.inf) -> T:
+        """The future's result, unless the request is stopped first: `check`'s errors, or TimeoutError after `most_s`.
+        The future itself goes on."""
         self.check()
         future.add_done_callback(lambda _: self._woken.set())
-        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        in_time = self._woken.wait(left_s)
+        left_s = min(most_s, self._deadline_s - time.monotonic())
+        in_time = self._woken.wait(None if left_s == math.inf else max(0.0, left_s))
         self.check()
         if not in_time:
-            raise TotalTimeout
+            raise TimeoutError
         self._woken.clear()
         return future.result()
 
@@ -97,9 +101,10 @@ class Leases:
         self._released = False
 
     @contextmanager
-    def hold(self, held: Held, claimed_s: float) -> Generator[Holding]:
-        """From the claim (monotonic, before the call) to the end of the block."""
-        holding = Holding(held, claimed_s + self._fence_s)
+    def hold(self, held: Held, claimed_s: float, left_s: float = math.inf) -> Generator[Holding]:
+        """From the claim (monotonic, before the call) to the end of the block. `left_s` after the claim its total
+        timeout has passed."""
+        holding = Holding(held, claimed_s + self._fence_s, claimed_s + left_s)
         for earlier in self._of(held.id):
             earlier.heed(Lease.LOST)  # we hold it anew, so that attempt is over
         with self._lock:
@@ -155,6 +160,10 @@ class Leases:
 
     def held(self) -> int:
         return len(self._holdings)
+
+    def give_back(self, holding: Holding) -> None:
+        """One that this process cannot carry out, through no fault of the request's. It is lost then."""
+        self._give_back(holding)
 
     def _give_back(self, holding: Holding) -> bool:
         back = False

@@ -45,9 +45,12 @@ def decode(content: bytes, *, max_px: int) -> Image.Image:
         raise _too_large(max_px) from error
     except Exception as error:  # an edge: hostile bytes make Pillow's plugins raise anything at all
         _log.info("input picture of %d bytes is not readable: %r", len(content), error)
-        raise InvalidInput(
-            Problem(LOCATION, "The file is not a picture that can be read, or it is damaged", "image_load_error")
-        ) from error
+        raise unreadable("The file is not a picture that can be read, or it is damaged") from error
+
+
+def unreadable(why: str) -> InvalidInput:
+    """What is said of a file out of which no picture comes."""
+    return InvalidInput(Problem(LOCATION, why, "image_load_error"))
 
 
 def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -47,6 +47,8 @@ class WorkerSettings(Settings):
     max_input_px: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Of an input picture, by its header: nothing larger is decoded."""
     download_timeout_s: float = Field(default=30.0, gt=0)
+    decode_timeout_s: float = Field(default=60.0, gt=0)
+    """For one input picture, after its download: a file that takes longer is refused as unreadable."""
 
     lease_ms: int = Field(default=10_000, ge=500)
     fence_ms: int = Field(default=8_000, validate_default=True)

@@ -19,7 +19,7 @@ from worker.reports import Reports
 from worker.rescuer import EVERY_S, Rescuer
 from worker.rounds import Rounds
 from worker.tasks import Bench, serve
-from worker.watchdog import Watchdog
+from worker.watchdog import EXIT_STATUS, Watchdog
 
 _log = logging.getLogger(__name__)
 _STANDARD_SIDE_PX: Final = 1024
@@ -64,6 +64,7 @@ class Station:
         self._others = [
             Rounds("rescuer", rescuer.round, every_s=EVERY_S, jitter=0.2),
             Rounds("watchdog", watchdog.round, every_s=min(_WATCH_EVERY_S, settings.stall_s / 4)),
+            Rounds("threads", self.look_aside, every_s=_WATCH_EVERY_S),
         ]
         self._ear = threading.Thread(target=self._listen, name="cancels", daemon=True)
 
@@ -113,9 +114,15 @@ class Station:
         self.reports.stop()
         self._ear.join()
         self.context.engine.close(wait=False)
-        self.context.downloads.shutdown(wait=False, cancel_futures=True)
+        self.context.aside.close()
         self.context.encoders.shutdown(wait=False, cancel_futures=True)
         self.context.redis.close()
+
+    def look_aside(self) -> None:
+        """Starts the process anew, everything given back, where hanging decoders leave no thread for the next picture."""
+        if self.context.aside.exhausted and not self.draining:
+            _log.critical("too many pictures hang in their decoders: starting anew")
+            self.restart(self.context.settings.grace_s, EXIT_STATUS)
 
     def restart(self, grace_s: float, status: int) -> None:
         """From a thread of its own: drains, then ends the process, so that a fresh one takes over."""

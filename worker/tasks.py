@@ -4,11 +4,13 @@ Owns the order of things. Knows nothing of Celery: `serve` is what `image.genera
 """
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
+from typing import Final
 
 from PIL import Image
 
@@ -21,10 +23,12 @@ from worker import outcomes, pictures, results, sources
 from worker.admission import Admission, Grant
 from worker.context import Context
 from worker.engine.job import Job, Painting, Progress
+from worker.engine.protocol import Stopped
 from worker.leases import Holding, LeaseLost, Leases
 from worker.reports import Reports
 
 _log = logging.getLogger(__name__)
+_LEAVING_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,18 @@ def _claim(context: Context, budget_px: int) -> Attempt | None:
 
 
 def _run(bench: Bench, grant: Grant) -> None:
-    held = grant.attempt.held
-    with bench.leases.hold(held, grant.claimed_s) as holding:
+    held, left_ms = grant.attempt.held, grant.attempt.total_timeout_ms
+    left_s = math.inf if left_ms is None else left_ms / 1000
+    with bench.leases.hold(held, grant.claimed_s, left_s) as holding:
         bench.reports.begin(held)
         try:
             outcome = _outcome(bench, grant, holding)
         except LeaseLost:
             bench.reports.close(held)
+            return
+        except Stopped:
+            bench.reports.close(held)
+            bench.leases.give_back(holding)
             return
         finally:
             grant.denoised()
@@ -79,10 +88,10 @@ def _run(bench: Bench, grant: Grant) -> None:
 
 
 def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
-    """How the attempt ended; raises only `LeaseLost`."""
+    """How the attempt ended; raises only `LeaseLost`, and `Stopped` where it was cut off by no fault of its own."""
     try:
         return _paint(bench, grant, holding)
-    except LeaseLost:
+    except (LeaseLost, Stopped):
         raise
     except Exception as error:  # noqa: BLE001 - the task's edge: every request gets an answer
         return outcomes.of_error(error, holding.held.id)
@@ -90,35 +99,41 @@ def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
 
 def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
     context, attempt = bench.context, grant.attempt
-    deadline_s = None
-    if attempt.total_timeout_ms is not None:
-        deadline_s = grant.claimed_s + attempt.total_timeout_ms / 1000
     wanted = Input.model_validate_json(attempt.input)
-    picture = _picture(context, attempt, wanted, holding, deadline_s)
-    job = _job(attempt.held, wanted, picture, deadline_s)
+    picture = _picture(context, attempt, wanted, holding)
+    job = _job(grant, wanted, picture)
     grant.arrived(job.cost_px)
     bench.reports.say(attempt.held, lambda: f"picture loaded, painting {_pictures(job)}")
     painting = _painted(bench, grant, holding, job)
     holding.check()
-    return results.publish(context, _order(context, grant, wanted), painting)
+    outcome = results.publish(context, _order(context, grant, wanted), painting)
+    holding.check()
+    return outcome
 
 
-def _picture(
-    context: Context, attempt: Attempt, wanted: Input, holding: Holding, deadline_s: float | None
-) -> Image.Image:
-    """The input as the engine takes it: RGB, of the result's size."""
+def _picture(context: Context, attempt: Attempt, wanted: Input, holding: Holding) -> Image.Image:
+    """The input as the engine takes it. A decoder may hang in what it is given, so nobody waits for it for ever."""
+    try:
+        return holding.wait(context.aside.submit(_read, context, attempt, wanted), context.aside.longest_s)
+    except TimeoutError as error:
+        raise pictures.unreadable("The file could not be read as a picture in time") from error
+
+
+def _read(context: Context, attempt: Attempt, wanted: Input) -> Image.Image:
+    """RGB, of the result's size."""
     if attempt.image_key is not None:
         content = sources.stored(context, attempt.image_key)
     else:
-        content = holding.wait(context.downloads.submit(sources.fetched, context, wanted.image_url), deadline_s)
+        content = sources.fetched(context, wanted.image_url)
     picture = pictures.decode(content, max_px=context.settings.max_input_px)
     size = result_size(picture.size, wanted.image_size, context.settings.max_pixels)
     return pictures.fit(picture, size)
 
 
-def _job(held: Held, wanted: Input, picture: Image.Image, deadline_s: float | None) -> Job:
+def _job(grant: Grant, wanted: Input, picture: Image.Image) -> Job:
+    left_ms = grant.attempt.total_timeout_ms
     return Job(
-        id=held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
+        id=grant.attempt.held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
         prompt=wanted.prompt,
         negative_prompt=wanted.negative_prompt,
         image=picture,
@@ -129,19 +144,20 @@ def _job(held: Held, wanted: Input, picture: Image.Image, deadline_s: float | No
         images=wanted.num_images,
         solver=wanted.scheduler,
         check_safety=wanted.enable_safety_checker,
-        deadline_s=deadline_s,
+        deadline_s=None if left_ms is None else grant.claimed_s + left_ms / 1000,
     )
 
 
 def _painted(bench: Bench, grant: Grant, holding: Holding, job: Job) -> Painting:
-    """The engine's answer. A request that is stopped leaves the engine before this returns."""
+    """The engine's answer. A request that is stopped leaves the engine before this returns, unless a step takes very
+    long, or it is being decoded: that cannot be stopped, and its pixels are free already."""
     engine = bench.context.engine
     future = engine.submit(job, _on_progress(bench, grant))
     try:
         return holding.wait(future)
     except (Cancelled, LeaseLost, TotalTimeout):
         engine.cancel(job.id)
-        wait([future])
+        wait([future], _LEAVING_S)
         raise
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from shared.errors import Cancelled, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
 from worker.engine.job import Job, OnProgress, Painting
-from worker.engine.protocol import BatchKey, Runner, State, Unusable
+from worker.engine.protocol import BatchKey, Runner, State, Stopped, Unusable
 from worker.engine.scheduler import Scheduler
 from worker.engine.ticket import Stats, Ticket
 
@@ -68,9 +68,10 @@ class Engine(Generic[S, P]):
         self._thread.start()
 
     def submit(self, job: Job, on_progress: OnProgress) -> Future[Painting]:
-        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `InternalFault`, and `Unavailable` when
-        the engine closed first. Cancel through `cancel`; the future's own `cancel` does nothing. Callbacks added to
-        it run on the engine's threads and must return at once."""
+        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `InternalFault`; where the engine cannot go
+        on, `Unavailable` for a job that may have been why and `Stopped` for one that was not. Cancel through `cancel`;
+        the future's own `cancel` does nothing. Callbacks added to it run on the engine's threads and must return at
+        once."""
         key = self._runner.key(job.image.width, job.image.height, precise=False)
         ticket = Ticket[S](job, key, on_progress, time.monotonic())
         ticket.future.set_running_or_notify_cancel()
@@ -81,7 +82,7 @@ class Engine(Generic[S, P]):
                 self._inbox.append(ticket)
                 self._wake.notify_all()
         if refused:
-            ticket.future.set_exception(Unavailable("The engine takes no more work"))
+            ticket.future.set_exception(Stopped("The engine takes no more work"))
         return ticket.future
 
     def cancel(self, id: str) -> None:
@@ -336,16 +337,21 @@ class Engine(Generic[S, P]):
             ticket.future.set_exception(outcome)
 
     def _collapse(self, error: Exception) -> None:
-        """Fails everything in flight: those in the fatal step with their own fault, the rest as worth another try."""
+        """Fails everything in flight: the guilty with their own fault; where nobody knows who it was, all but those
+        that are being decoded as worth another try; the rest as stopped by no fault of theirs."""
         closing = isinstance(error, Unavailable)
         with self._wake:
             self._broken = error
             left = list(self._tickets)
+        known = closing or isinstance(error, _Exhausted)
         guilty = error.tickets if isinstance(error, _Exhausted) else []
         for ticket in left:
-            fault = (
-                OutOfMemory() if ticket in guilty else Unavailable("The engine stopped before this request was done")
-            )
+            if ticket in guilty:
+                fault = OutOfMemory()
+            elif not known and not ticket.decoding:
+                fault = Unavailable("The engine failed while this request was in it")
+            else:
+                fault = Stopped()
             self._drop(ticket, fault)
         if not closing:
             _log.critical("the engine cannot go on", exc_info=error)

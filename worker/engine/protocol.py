@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
+from shared.errors import Unavailable
 from worker.engine.job import Job
 
 
@@ -40,6 +41,10 @@ class Decoded:
 
 class Unusable(Exception):
     """The numbers that came out are no picture: not finite, or all black where the input was not."""
+
+
+class Stopped(Unavailable):
+    """The engine stopped before this request was done, and it was not why"""
 
 
 class State(Protocol):

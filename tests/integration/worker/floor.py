@@ -29,6 +29,7 @@ from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
 from shared.queue.records import Event, Held, Result, Submission, View
 from shared.queue.states import State
+from worker.aside import Aside
 from worker.context import Context
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
@@ -145,9 +146,11 @@ class Floor:
 
 class Workplace:
     """A worker in this process, without Celery. `answer` rings its doorbell in a thread. `redis` is what it speaks to
-    the queue through, where that is to be disturbed."""
+    the queue through, where that is to be disturbed; `longest_s` is how long a picture may take to come."""
 
-    def __init__(self, floor: Floor, runner: Any = None, *, redis: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, floor: Floor, runner: Any = None, *, redis: Any = None, longest_s: float = DEADLINE_S, **settings: Any
+    ) -> None:
         options: dict[str, Any] = {"concurrency": 4, "kolors_model": "fake", "retention_s": RETENTION_S, **settings}
         self.settings = WorkerSettings(data_dir=floor.folder, redis_url=floor.redis_url, **options)
         self.engine: Engine[Any, Any] = Engine(runner or FakeRunner())
@@ -160,7 +163,7 @@ class Workplace:
             allow=Allow.parse(self.settings.egress_allow),
             engine=self.engine,
             device="none",
-            downloads=ThreadPoolExecutor(4),
+            aside=Aside(self.settings.concurrency, longest_s=longest_s),
             encoders=ThreadPoolExecutor(2),
         )
         self.exits: SimpleQueue[int] = SimpleQueue()

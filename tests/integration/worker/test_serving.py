@@ -301,6 +301,15 @@ class FullRunner(FakeRunner):
         raise OutOfMemory
 
 
+class TooLarge(FakeRunner):
+    """A device that has no memory for larger pictures."""
+
+    def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+        if states[0].job.image.width > 64:
+            raise OutOfMemory
+        return super().predict(states, slots=slots)
+
+
 class TestDrain:
     def test_what_is_not_done_in_time_goes_back_without_an_attempt(self, floor: Floor) -> None:
         with open_workplace(floor, slow_steps()) as workplace:
@@ -322,10 +331,10 @@ class TestDrain:
             claimed, on = threading.Event(), threading.Event()
             hold = workplace.station.leases.hold
 
-            def late(held: Held, claimed_s: float) -> Any:
+            def late(held: Held, claimed_s: float, left_s: float = 0) -> Any:
                 claimed.set()
                 assert on.wait(DEADLINE_S)
-                return hold(held, claimed_s)
+                return hold(held, claimed_s, left_s)
 
             workplace.station.leases.hold = late
             workplace.answer()
@@ -361,6 +370,17 @@ class TestDrain:
             assert workplace.station.answer() == 1
             assert floor.finished(guilty).status == 503
         assert [floor.view(id).attempts for id in others] == [0] * 4
+
+    def test_what_a_broken_engine_had_besides_goes_back_without_an_attempt(self, floor: Floor) -> None:
+        with open_workplace(floor, TooLarge(pace=lambda: time.sleep(0.02))) as workplace:
+            innocent = floor.submit(retry=False, **LONG)
+            workplace.answer()
+            floor.until(innocent, lambda view: view.step > 0)
+            guilty = floor.submit(png((128, 128)), retry=False)
+            workplace.answer()
+            assert floor.finished(guilty).status == 503
+            floor.until(innocent, lambda view: view.state is State.QUEUED)
+        assert floor.view(innocent).attempts == 0
 
     def test_the_fleet_sees_it(self, floor: Floor, workplace: Workplace) -> None:
         workplace.station.drain(0)

@@ -14,6 +14,7 @@ from tests.unit.engine.jobs import Planted, job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
 from worker.engine.job import Painting, Progress
+from worker.engine.protocol import Stopped
 
 PATIENCE_S = 10
 
@@ -214,7 +215,7 @@ def test_closing_at_once_fails_what_is_in_flight_as_worth_another_try() -> None:
     gate.set()
     closer.join(PATIENCE_S)
     assert not closer.is_alive()
-    assert isinstance(stepping.exception(0), Unavailable)
+    assert isinstance(stepping.exception(0), Stopped)
 
 
 def test_a_caller_that_raises_harms_only_its_own_job() -> None:
