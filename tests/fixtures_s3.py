@@ -64,6 +64,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     if not (VENV / "bin" / "swift-proxy-server").exists():
         pytest.skip("no S3 server: install tests/swift-requirements.txt into .venv-swift")
     root = tmp_path_factory.mktemp("swift")
+    with running_s3(root) as server:
+        yield server
+    shutil.rmtree(root)
+
+
+@contextlib.contextmanager
+def running_s3(root: Path) -> Generator[S3Server]:
+    """A server of its own that keeps everything in `root`, which is made."""
+    root.mkdir(parents=True, exist_ok=True)
     ports = dict(zip(["proxy", *_SERVICES], _free_ports(4), strict=True))
     _configure(root, ports)
     with contextlib.ExitStack() as stack:
@@ -72,7 +81,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         _wait(f"{endpoint}/healthcheck", root)
         yield S3Server(endpoint)
-    shutil.rmtree(root)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from tests.chaos.checker import check
@@ -36,7 +37,7 @@ def main() -> int:
             print(f"{fault.name:24}{fault.what}")
         return 0
     if asked["CHECK"]:
-        return _judge([Record.read(Path(asked["CHECK"]))], Path(asked["CHECK"]), Pace())
+        return _told(_judged(Record.read(Path(asked["CHECK"]))), Path(asked["CHECK"]), Pace())
     unknown = set(filter(None, asked["FAULT"].split(","))) - set(FAULTS)
     if unknown:
         print(f"no such fault: {', '.join(sorted(unknown))}; LIST=1 shows all", file=sys.stderr)
@@ -48,22 +49,23 @@ def main() -> int:
 def _run(chosen: list[Fault], terms: Terms) -> int:
     began_s = time.monotonic()
     folder = Path("out/chaos").resolve() / time.strftime("%Y%m%d-%H%M%S")
-    possible: list[Fault] = []
-    for fault in chosen:
-        reason = fault.needs()
-        if reason:
-            _say(f"{fault.name}: left out, {reason}")
-        else:
-            possible.append(fault)
-    histories: list[History] = []
-    for number, together in enumerate(_acts(possible, terms)):
-        histories.append(asyncio.run(play(folder / str(number), together, terms, _say)))
-    status = _judge(histories, folder, terms.pace)
+    left_out = {fault.name: reason for fault in chosen if (reason := fault.needs())}
+    for name, reason in left_out.items():
+        _say(f"{name}: left out, {reason}")
+    made: list[Row] = []
+    for number, together in enumerate(_acts([fault for fault in chosen if fault.name not in left_out], terms)):
+        act = folder / str(number)
+        try:
+            history = asyncio.run(play(act, together, terms, _say))
+        except Exception as error:  # noqa: BLE001 - the others are worth playing
+            traceback.print_exc()
+            made.append(Row("(broken off)", violations=1))
+            _say(f"BROKEN OFF: {error!r}; see {act}")
+            continue
+        made += _judged(history)
+        shutil.rmtree(act / "system" / "files", ignore_errors=True)
     _say(f"{time.monotonic() - began_s:.0f} s")
-    if status == 0:
-        for system in folder.glob("*/system"):
-            shutil.rmtree(system)
-    return status
+    return _told(made, folder, terms.pace)
 
 
 def _acts(faults: list[Fault], terms: Terms) -> list[list[Fault]]:
@@ -74,20 +76,20 @@ def _acts(faults: list[Fault], terms: Terms) -> list[list[Fault]]:
     return [[fault for fault in faults if fault.store == store] for store in stores]
 
 
-def _judge(histories: list[History], folder: Path, pace: Pace) -> int:
-    made: list[Row] = []
-    broken = 0
-    for history in histories:
-        violations = check(history)
-        broken += len(violations)
-        made += rows(history, violations)
-        for violation in violations[:_SHOWN]:
-            _say(f"BROKEN {violation.promise}: {violation.about} {violation.what}")
+def _judged(history: History) -> list[Row]:
+    violations = check(history)
+    for violation in violations[:_SHOWN]:
+        _say(f"BROKEN {violation.promise}: {violation.about} {violation.what}")
+    return rows(history, violations)
+
+
+def _told(made: list[Row], folder: Path, pace: Pace) -> int:
     whole = total(made)
     print(f"\n{table(made)}\n")
     print(f"{whole.kills} SIGKILLs; restart of a killed worker's request: bound {pace.lease_s + 2:.0f} s (lease + 2 s)")
-    print(f"{'no promise was broken' if not broken else f'{broken} VIOLATIONS'}; history in {folder}")
-    return 1 if broken else 0
+    verdict = f"{whole.violations} VIOLATIONS" if whole.violations else "no promise was broken"
+    print(f"{verdict}; history in {folder}")
+    return 1 if whole.violations else 0
 
 
 def _say(line: str) -> None:

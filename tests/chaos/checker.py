@@ -27,6 +27,7 @@ from tests.chaos.history import (
     Poll,
     Stored,
     Try,
+    Unmade,
     Watched,
     of_kind,
 )
@@ -79,11 +80,11 @@ def ends_once(history: History) -> Iterator[Finding]:
 def completes_once(history: History) -> Iterator[Finding]:
     """At most one completion is accepted, from a claim that was granted; its files are what the result names."""
     granted: defaultdict[str, set[str]] = defaultdict(set)
-    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    numbers: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
     accepted: defaultdict[str, set[str]] = defaultdict(set)
     for claim in of_kind(history.entries, Claim):
         granted[claim.request].add(claim.claim)
-        numbers[claim.request].append(claim.number)
+        numbers[claim.request].add((claim.number, claim.claim))
     for finish in of_kind(history.entries, Finish):
         if finish.verdict in ACCEPTED:
             accepted[finish.request].add(finish.claim)
@@ -91,13 +92,14 @@ def completes_once(history: History) -> Iterator[Finding]:
     for id, claims in accepted.items():
         if not claims <= granted[id]:
             yield id, "a completion was accepted from a claim that was never granted"
-    twice = ((id, given) for id, given in numbers.items() if len(set(given)) < len(given))
-    yield from ((id, f"an attempt number was given out twice: {given}") for id, given in twice)
+    twice = ((id, given) for id, given in numbers.items() if len({number for number, _ in given}) < len(given))
+    yield from ((id, f"an attempt number was given out twice: {sorted(given)}") for id, given in twice)
     for id, stored in history.left.requests.items():
         if stored.state == State.SUCCEEDED:
-            owners = {image["url"].split("/")[-2] for image in json.loads(stored.body)["images"]}
-            if len(owners) != 1 or not owners <= granted[id] or not accepted[id] <= owners:
-                yield id, f"its result is of the claims {owners}, accepted were {accepted[id]}"
+            links = [image["url"] for image in json.loads(stored.body)["images"]]
+            makers = {claim for claim in granted[id] if all(claim in link for link in links)}
+            if not links or len(makers) != 1 or not accepted[id] <= makers:
+                yield id, f"its result {links} is of the claims {makers}, accepted were {accepted[id]}"
 
 
 def never_changes(history: History) -> Iterator[Finding]:
@@ -228,6 +230,12 @@ def nobody_got_in(history: History) -> Iterator[Finding]:
         yield intrusion.what, "was called"
 
 
+def faults_were_made(history: History) -> Iterator[Finding]:
+    """Not the product's promise but ours: a fault that was not there shows nothing."""
+    for unmade in of_kind(history.entries, Unmade):
+        yield unmade.fault, unmade.why
+
+
 def nothing_left(history: History) -> Iterator[Finding]:
     """Queue and indexes are empty, every key goes by itself, every file is known to the sweeper."""
     left = history.left
@@ -260,5 +268,6 @@ PROMISES: dict[str, Promise] = {
         results_can_be_fetched,
         nobody_got_in,
         nothing_left,
+        faults_were_made,
     )
 }

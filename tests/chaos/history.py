@@ -157,6 +157,14 @@ class Injected(Entry):
     victims: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unmade(Entry):
+    """A fault that could not be made, or not be taken back: then nothing was shown."""
+
+    fault: str
+    why: str
+
+
 ENTRIES: dict[str, type[Entry]] = {kind.__name__: kind for kind in Entry.__subclasses__()}
 
 

@@ -23,7 +23,7 @@ async def read(stage: Stage) -> Left:
         keys={name: int(cast("int", await stage.ask("PTTL", name))) for name in names},
         indexes=indexes,
         work=int(cast("str", await stage.ask("GET", keys.WORK)) or 0),
-        files=tuple(_files(stage)),
+        files=tuple(stage.store.files()),
         known_files=await _members(stage, keys.FILES),
     )
 
@@ -62,12 +62,3 @@ async def _names(stage: Stage) -> AsyncIterator[str]:
 
 async def _members(stage: Stage, name: str) -> tuple[str, ...]:
     return tuple(cast("list[Reply]", await stage.ask("ZRANGE", name, 0, -1)))  # pyright: ignore[reportReturnType]
-
-
-def _files(stage: Stage) -> list[str]:
-    """Keys of the store; what begins with a dot is the store's own."""
-    return [
-        str(path.relative_to(stage.files))
-        for path in stage.files.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(stage.files).parts)
-    ]

@@ -52,6 +52,8 @@ class Load:
         """Acknowledged: token → id."""
         self.paused = asyncio.Event()
         self.paused.set()
+        self.enough = asyncio.Event()
+        """Set when as many wishes as asked for have been made."""
         self._at_once = at_once
         self._enough = enough
         self._hook = hook
@@ -108,6 +110,8 @@ class Load:
         while self.made < self._enough or not self._stopping:
             await self.paused.wait()
             self.made += 1
+            if self.made >= self._enough:
+                self.enough.set()
             await self._carry(self._invent())
 
     async def _carry(self, wish: Wish) -> None:

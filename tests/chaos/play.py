@@ -14,10 +14,11 @@ from pathlib import Path
 
 from shared.queue import keys
 from tests.chaos import leftovers
-from tests.chaos.history import History, Record
+from tests.chaos.history import History, Record, Unmade
 from tests.chaos.load import Load
 from tests.chaos.scene import Fault, Scene
 from tests.chaos.stage import Pace, Stage, raised
+from tests.chaos.stores import opened
 
 _FLOWING_S = 20.0
 _REST_S = 90.0
@@ -35,11 +36,18 @@ class Terms:
     def rounds(self, fault: Fault) -> int:
         return fault.rounds * (fault.longer if self.long else 1)
 
+    def clients(self, fault: Fault) -> int:
+        return fault.at_once * (2 if self.long else 1)
+
 
 async def play(folder: Path, faults: Sequence[Fault], terms: Terms, say: Callable[[str], None]) -> History:
-    """All on one stage. Raises where a fault could not be made at all, or the system does not come up."""
+    """All on one stage, with the kind of store that they need.
+
+    Raises TimeoutError where the system does not come up. That a fault could not be made is in the history.
+    """
     record = Record(folder)
-    async with raised(folder / "system", record, terms.pace) as stage:
+    system = folder / "system"
+    async with opened(faults[0].store, system) as store, raised(system, record, terms.pace, store=store) as stage:
         loads = [await _one(stage, fault, terms, say) for fault in faults]
         await _rest(stage, loads)
         left = await leftovers.read(stage)
@@ -53,7 +61,7 @@ async def play(folder: Path, faults: Sequence[Fault], terms: Terms, say: Callabl
 
 async def _one(stage: Stage, fault: Fault, terms: Terms, say: Callable[[str], None]) -> Load:
     began_s = time.monotonic()
-    load = Load(stage, fault.name, at_once=fault.at_once, enough=terms.requests, hook=fault.hook)
+    load = Load(stage, fault.name, at_once=terms.clients(fault), enough=terms.requests, hook=fault.hook)
     scene = Scene(fault.name, stage, load, random.Random(fault.name))
     clients = asyncio.create_task(load.run())
     made = 0
@@ -62,14 +70,17 @@ async def _one(stage: Stage, fault: Fault, terms: Terms, say: Callable[[str], No
             await _flows(load)
             await fault.inject(scene)
             made += 1
-    finally:
-        load.stop()
-        await fault.heal(scene)
-        _heal(stage)
-        try:
-            await asyncio.wait_for(clients, _DRAIN_S + terms.requests)
-        except TimeoutError:
-            say(f"{fault.name}: {load.made - len(load.completed)} clients still wait; the check will say for what")
+    except TimeoutError as error:
+        stage.record.add(Unmade(fault=fault.name, why=str(error) or "no such moment came"))
+        say(f"{fault.name}: NOT MADE, {error}")
+    load.stop()
+    await asyncio.wait([clients, asyncio.create_task(load.enough.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await fault.heal(scene)
+    _heal(stage)
+    try:
+        await asyncio.wait_for(clients, _DRAIN_S + terms.requests)
+    except TimeoutError:
+        say(f"{fault.name}: {load.made - len(load.completed)} clients still wait; the check will say for what")
     await stage.is_whole()
     say(f"{fault.name}: made {made} times, {load.made} requests, {time.monotonic() - began_s:.1f} s")
     return load

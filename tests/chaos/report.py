@@ -64,7 +64,11 @@ def rows(history: History, violations: Iterable[Violation]) -> list[Row]:
         row.kills += injected.what.startswith("SIGKILL")
         row.restarts_s += restarts_s(injected, history.left.requests)
     faults: defaultdict[str, str] = defaultdict(lambda: "(all)")
-    faults |= tokens | {id: tokens[stored.token] for id, stored in history.left.requests.items()}
+    faults |= (
+        {name: name for name in made}
+        | tokens
+        | {id: tokens[stored.token] for id, stored in history.left.requests.items()}
+    )
     for violation in violations:
         made.setdefault(faults[violation.about], Row(faults[violation.about])).violations += 1
     return list(made.values())

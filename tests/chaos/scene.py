@@ -22,6 +22,12 @@ class Scene:
     chance: random.Random
     memory: dict[str, object] = field(default_factory=dict[str, object])
 
+    def takes_turns(self) -> bool:
+        """False, True, False, …"""
+        before = bool(self.memory.get("turn", True))
+        self.memory["turn"] = not before
+        return not before
+
     def note(self, what: str, part: str = "") -> None:
         """That the fault has just been made."""
         self.stage.note(self.fault, what, part)
@@ -47,7 +53,7 @@ class Fault:
     inject: Inject
     heal: Inject = _nothing
     rounds: int = 2
-    longer: int = 10
+    longer: int = 5
     at_once: int = 8
     hook: str = "good"
     store: str = "folder"

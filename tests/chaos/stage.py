@@ -25,6 +25,7 @@ from shared.queue.connect import AsyncRedis, Reply, open_async
 from shared.queue.records import Fleet
 from tests.chaos.history import Injected, Record
 from tests.chaos.parts import Part
+from tests.chaos.stores import Store
 from tests.chaos.wire import Switchboard, Wire
 from tests.chaos.world import World
 
@@ -55,6 +56,7 @@ class Stage:
     redis_port: int
     board: Switchboard
     world: World
+    store: Store
     valkey: Part
     wires: dict[str, Wire] = field(default_factory=dict[str, Wire])
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
@@ -70,10 +72,6 @@ class Stage:
     @property
     def workers(self) -> list[Part]:
         return [part for name, part in self.parts.items() if name.startswith("worker")]
-
-    @property
-    def files(self) -> Path:
-        return self.folder / "files"
 
     def note(self, fault: str, what: str, part: str = "", victims: tuple[str, ...] = ()) -> None:
         self.record.add(Injected(fault=fault, what=what, part=part, victims=victims))
@@ -146,9 +144,8 @@ class Stage:
 
     def settings(self) -> dict[str, str]:
         world = f"127.0.0.1:{self.world.port}"
-        return {
+        return self.store.settings | {
             "DATA_DIR": str(self.folder),
-            "STORAGE_URL": f"file://{self.files}",
             "EGRESS_ALLOW": world,
             "LOG_LEVEL": "WARNING",
             "SSE_KEEPALIVE_S": "2",
@@ -166,27 +163,24 @@ class Stage:
 
 
 @asynccontextmanager
-async def raised(
-    folder: Path, record: Record, pace: Pace, *, workers: int = 2, settings: dict[str, str] | None = None
-) -> AsyncGenerator[Stage]:
+async def raised(folder: Path, record: Record, pace: Pace, *, store: Store, workers: int = 2) -> AsyncGenerator[Stage]:
     """The system, whole. Every process of it is gone afterwards, and so are its wires."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody waits yet
     world = World(record.add)
     await world.open()
     port = free_port()
     valkey = Part("valkey", _valkey(port, folder), folder / "valkey.log", {})
-    stage = Stage(folder, record, pace, port, Switchboard(record.add), world, valkey)
-    more = settings or {}
+    stage = Stage(folder, record, pace, port, Switchboard(record.add), world, store, valkey)
     try:
         valkey.keep()
         await stage.redis_is_back()
         for name in ("api-1", "api-2"):
             stage.ports[name] = free_port()
-            await stage.add(name, "api", PORT=str(stage.ports[name]), **more)
+            await stage.add(name, "api", PORT=str(stage.ports[name]))
         for number in range(1, workers + 1):
             name = f"worker-{number}"
-            await stage.add(name, "worker.app", WORKER_NAME=name, **more)
-        await stage.add("courier", "worker.courier", **more)
+            await stage.add(name, "worker.app", WORKER_NAME=name)
+        await stage.add("courier", "worker.courier")
         await stage.is_whole()
         yield stage
     finally:

@@ -7,7 +7,7 @@ passed on as it came. What it learns of claims and outcomes goes into the record
 import asyncio
 import contextlib
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,7 @@ class Switchboard:
         self.record = record
         self._verbs: dict[bytes, str] = {}
         self._traps: list[Trap] = []
+        self._spoken: defaultdict[str, set[str]] = defaultdict(set)
         for verb in scripts.verbs():
             self.know(verb, scripts.load(verb).text)
 
@@ -77,9 +78,16 @@ class Switchboard:
         self._verbs[hashlib.sha1(raw, usedforsecurity=False).hexdigest().encode()] = verb
 
     def verb(self, words: list[Any]) -> str | None:
-        if len(words) > 2 and words[0] in (b"EVALSHA", b"EVAL"):
-            return self._verbs.get(words[1])
-        return None
+        if len(words) < 3 or words[0] not in (b"EVALSHA", b"EVAL"):
+            return None
+        verb = self._verbs.get(words[1])
+        if verb is not None and words[0] == b"EVALSHA":
+            self._spoken[verb].add(words[1].decode())
+        return verb
+
+    def spoken_by(self, verb: str) -> set[str]:
+        """Under which names a verb has been run so far, as far as it ran by a name."""
+        return self._spoken[verb]
 
     async def catch(
         self, verb: str, *, answered: bool, within_s: float, fits: Callable[[Spoken, Any], bool] = lambda _s, _r: True
@@ -118,6 +126,8 @@ class Wire:
     def __init__(self, part: str, redis_port: int, board: Switchboard) -> None:
         self.part = part
         self.port = 0
+        self.parted = False
+        """No connection comes about any more."""
         self._redis_port = redis_port
         self._board = board
         self._lines: set[_Line] = set()
@@ -133,17 +143,19 @@ class Wire:
         self.cut()
         await self._server.wait_closed()
 
-    def go_dead(self) -> int:
+    def go_dead(self) -> None:
         """Every connection there is stops passing anything on, and stays open: half-open, as behind a lost router."""
         for line in self._lines:
             line.dead = True
-        return len(self._lines)
 
     def cut(self) -> None:
         for line in list(self._lines):
             _abort(line)
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        if self.parted:
+            client.transport.abort()
+            return
         try:
             answers, server = await asyncio.open_connection("127.0.0.1", self._redis_port)
         except OSError:

@@ -5,8 +5,8 @@ Owns what they answer and the record of what they were asked. Plain HTTP/1.1 on 
 
 import asyncio
 import contextlib
+import itertools
 import json
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from io import BytesIO
@@ -19,7 +19,10 @@ Visit = Callable[[asyncio.StreamWriter, int], Awaitable[int]]
 """Answers the n-th call of a hook (from 1) and returns the status that the caller got, 0 for none."""
 
 _GIGABYTE = 1 << 30
-_CHUNK = zlib.crc32(b"").to_bytes(4, "big") * 16384
+_MOST_READ = 64 << 20
+"""What may lie in buffers on the way, generously."""
+_CHUNK = bytes(1 << 16)
+_HANGS_S = 5.0
 
 
 def picture() -> bytes:
@@ -37,10 +40,10 @@ class World:
         self.picture = picture()
         self.manners: dict[str, Visit] = {
             "good": _good,
-            "failing": _failing,
-            "hanging": _hanging,
+            "failing": self._failing,
+            "hanging": self._hanging,
             "redirecting": self._redirecting,
-            "flooding": _flooding,
+            "flooding": self._flooding,
         }
         self.slow = asyncio.Event()
         """Set: pictures come whole. Cleared: only half of each comes, until it is set again."""
@@ -52,8 +55,11 @@ class World:
         """Tokens whose pictures are being held back."""
         self.calling: asyncio.Queue[str] = asyncio.Queue()
         """Tokens whose webhooks are being held back."""
+        self.met: Counter[str] = Counter()
+        """Calls so far in which a manner showed."""
         self._record = record
         self._visits: Counter[str] = Counter()
+        self._hangs = itertools.count()
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
@@ -111,8 +117,37 @@ class World:
         """Inward, to two places: the first of them takes note, the second is a cloud's secrets."""
         if visit > 2:
             return await _good(writer, visit)
+        self.met["redirecting"] += 1
         to = f"127.0.0.1:{self.inside_port}/secret" if visit == 1 else "169.254.169.254/latest/meta-data"
         return await _say(writer, 307, f"Location: http://{to}\r\n")
+
+    async def _failing(self, writer: asyncio.StreamWriter, visit: int) -> int:
+        if visit > 3:
+            return await _good(writer, visit)
+        self.met["failing"] += 1
+        return await _say(writer, 500)
+
+    async def _hanging(self, writer: asyncio.StreamWriter, visit: int) -> int:
+        """Every fourth time no answer, for longer than anybody waits."""
+        if visit > 1 or next(self._hangs) % 4:
+            return await _good(writer, visit)
+        self.met["hanging"] += 1
+        await asyncio.sleep(_HANGS_S)
+        return 0
+
+    async def _flooding(self, writer: asyncio.StreamWriter, visit: int) -> int:
+        """200, and a gigabyte of it. Whoever reads much of that has lost."""
+        self.met["flooding"] += 1
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {_GIGABYTE}\r\n\r\n".encode())
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < _GIGABYTE:
+                writer.write(_CHUNK)
+                await writer.drain()
+                sent += len(_CHUNK)
+        if sent > _MOST_READ:
+            self._record(Intrusion(what=f"{sent} bytes of a receiver's answer"))
+        return 200
 
     async def _inside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -123,28 +158,6 @@ class World:
 
 async def _good(writer: asyncio.StreamWriter, visit: int) -> int:
     return await _say(writer, 200)
-
-
-async def _failing(writer: asyncio.StreamWriter, visit: int) -> int:
-    return await _say(writer, 500 if visit <= 3 else 200)
-
-
-async def _hanging(writer: asyncio.StreamWriter, visit: int) -> int:
-    """No answer for longer than anybody waits; the third call is answered."""
-    if visit > 2:
-        return await _good(writer, visit)
-    await asyncio.sleep(6)
-    return 0
-
-
-async def _flooding(writer: asyncio.StreamWriter, visit: int) -> int:
-    """200, and a gigabyte of it. Whoever reads it all has lost."""
-    writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {_GIGABYTE}\r\n\r\n".encode())
-    with contextlib.suppress(OSError):
-        for _ in range(_GIGABYTE // len(_CHUNK)):
-            writer.write(_CHUNK)
-            await writer.drain()
-    return 200
 
 
 async def _say(writer: asyncio.StreamWriter, status: int, headers: str = "") -> int:

@@ -1,6 +1,10 @@
 """Every fault by its name, in the order in which they are played."""
 
-from tests.chaos.faults import redis, workers
+from tests.chaos.faults import api, clocks, doorbells, network, receivers, redis, storage, versions, workers
 from tests.chaos.scene import Fault
 
-FAULTS: dict[str, Fault] = {fault.name: fault for module in (workers, redis) for fault in module.FAULTS}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for module in (workers, doorbells, api, redis, network, receivers, storage, versions, clocks)
+    for fault in module.FAULTS
+}

@@ -22,9 +22,7 @@ async def _restarted(scene: Scene) -> None:
 
 async def _frozen(scene: Scene) -> None:
     """Once for less than a lease, once for more: then every lease has ended when it wakes."""
-    longer = scene.memory.get("longer", False)
-    scene.memory["longer"] = not longer
-    pause_s = scene.stage.pace.lease_s * (1.3 if longer else 0.5)
+    pause_s = scene.stage.pace.lease_s * (1.3 if scene.takes_turns() else 0.5)
     scene.stage.valkey.signal(signal.SIGSTOP)
     scene.note(f"SIGSTOP of Valkey for {pause_s:.1f} s", "valkey")
     await asyncio.sleep(pause_s)

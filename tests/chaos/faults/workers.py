@@ -99,6 +99,16 @@ PHASES: dict[str, Phase] = {
     "after-finish": said("finish", answered=True),
 }
 
+WHEN = {
+    "idle": "while it waits for work",
+    "claimed": "when Redis has given it a request, before it knows",
+    "downloading": "in the middle of a download",
+    "stepping": "between two steps",
+    "uploading": "while it writes its result",
+    "before-finish": "before Redis hears of its result",
+    "after-finish": "when Redis has its result, before it knows",
+}
+
 
 def _killed(phase: str) -> Fault:
     async def inject(scene: Scene) -> None:
@@ -106,7 +116,7 @@ def _killed(phase: str) -> Fault:
         await scene.stage.kill(scene.fault, reached.worker, f"SIGKILL, {phase}")
         reached.drop()
 
-    what = f"a worker is killed (SIGKILL) while {phase}"
+    what = f"a worker is killed (SIGKILL) {WHEN[phase]}"
     return Fault(f"kill-{phase}", what, inject, rounds=3, longer=6, at_once=_clients(phase))
 
 
@@ -121,8 +131,8 @@ def _frozen(phase: str) -> Fault:
         await asyncio.sleep(scene.stage.pace.lease_s + _LEFT_ALONE_S)
         reached.worker.signal(signal.SIGCONT)
 
-    what = f"a worker is frozen (SIGSTOP) while {phase}, for longer than its lease, and thawed"
-    return Fault(f"freeze-{phase}", what, inject, rounds=1, longer=10, at_once=_clients(phase))
+    what = f"a worker is frozen (SIGSTOP) {WHEN[phase]}, for longer than its lease, and thawed"
+    return Fault(f"freeze-{phase}", what, inject, rounds=1, longer=4, at_once=_clients(phase))
 
 
 def _asked_to_go(phase: str) -> Fault:
@@ -135,13 +145,13 @@ def _asked_to_go(phase: str) -> Fault:
         await reached.worker.ended(PATIENCE_S)
         reached.drop()
 
-    what = f"a worker is asked to go (SIGTERM) while {phase}"
+    what = f"a worker is asked to go (SIGTERM) {WHEN[phase]}"
     return Fault(f"drain-{phase}", what, inject, rounds=1, longer=10, at_once=_clients(phase))
 
 
 def _clients(phase: str) -> int:
     """Few enough to leave a worker idle, or as many as keep all of them busy."""
-    return 1 if phase == "idle" else 8
+    return 2 if phase == "idle" else 8
 
 
 FAULTS = [make(phase) for make in (_killed, _frozen, _asked_to_go) for phase in PHASES]

@@ -27,6 +27,7 @@ from tests.chaos.history import (
     Record,
     Stored,
     Try,
+    Unmade,
     Watched,
 )
 
@@ -201,6 +202,7 @@ PLANTED: list[tuple[str, str, History]] = [
     ("failures-have-a-cause", "given up too early", with_request(C, crashes=2)),
     ("results-can-be-fetched", "no picture", plus(Picture(request=A, status=404, bytes=20))),
     ("nobody-got-in", "a call inside", plus(Intrusion(what="POST /secret"))),
+    ("faults-were-made", "one was not", plus(Unmade(fault="kill", why="no worker was ever idle"))),
     ("nothing-left", "still in an index", left(indexes={keys.LEASES: (A,)})),
     ("nothing-left", "work of an empty queue", left(work=3)),
     ("nothing-left", "a key for ever", left(keys={keys.request(A): -1})),
