@@ -4,7 +4,10 @@ One immediate retry covers a pooled connection that died while idle, as after a 
 retried: every command has a bound on what it may cost its caller.
 """
 
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from redis import Redis as _SyncClient
@@ -73,13 +76,46 @@ def open_async(url: str, *, timeout_s: float = 5.0, connections: int = 64) -> As
     return _AsyncClient.from_pool(pool)  # pyright: ignore[reportReturnType]
 
 
+class _PerThread:
+    """Implements `SyncRedis` with a connection for each thread: to lend one from a pool costs as much as the command.
+
+    A thread's connection is closed when the thread has ended.
+    """
+
+    def __init__(self, connect: Callable[..., _SyncClient]) -> None:
+        self._connect = connect
+        self._mine = threading.local()
+        self._clients = weakref.WeakSet[_SyncClient]()
+
+    def execute_command(self, *words: Word) -> Reply:
+        return self._client().execute_command(*words)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def pubsub(self) -> Subscription:
+        return self._client().pubsub()  # pyright: ignore[reportUnknownMemberType, reportReturnType]
+
+    def close(self) -> None:
+        for client in list(self._clients):
+            client.close()
+
+    def _client(self) -> _SyncClient:
+        client: _SyncClient | None = getattr(self._mine, "client", None)
+        if client is None:
+            client = self._mine.client = self._connect()
+            self._clients.add(client)
+        return client
+
+
 def open_sync(url: str, *, timeout_s: float = 2.0) -> SyncRedis:
     """A thread-safe client. Opens no connection yet. An answer takes at most `timeout_s` to come or to fail."""
-    return _SyncClient.from_url(  # pyright: ignore[reportUnknownMemberType, reportReturnType]
-        url,
-        decode_responses=True,
-        protocol=2,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=_SyncRetry(NoBackoff(), 1, (_ConnectionLost,)),
+    return _PerThread(
+        partial(
+            _SyncClient.from_url,  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            url,
+            single_connection_client=True,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=_SyncRetry(NoBackoff(), 1, (_ConnectionLost,)),
+        )
     )

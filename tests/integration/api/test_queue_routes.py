@@ -11,6 +11,7 @@ import pytest
 from api.context import Context
 from api.settings import ApiSettings
 from shared.errors import ServiceUnavailable
+from shared.files import keys
 from shared.files.open import open_store
 from shared.queue import scripts
 from shared.queue.commands import Command
@@ -232,7 +233,8 @@ def test_a_picture_inside_the_call_is_moved_to_the_store(client: httpx.Client, h
     _submit(client, image_url=f"data:image/png;base64,{PIXEL}")
     attempt = hand.claim()
     assert attempt.image_key is not None
-    assert attempt.image_key.startswith(f"inputs/{attempt.held.id}/")
+    assert attempt.image_key.startswith("inputs/")
+    assert attempt.held.id in attempt.image_key
     assert PIXEL not in attempt.input
     stored = [path for path in tmp_path.rglob(attempt.image_key.rsplit("/", 1)[1] + "*") if path.is_file()]
     assert base64.b64decode(PIXEL) in [path.read_bytes() for path in stored]
@@ -370,7 +372,7 @@ def test_outcomes_keep_their_code_and_headers(client: httpx.Client, hand: Hand) 
 def test_a_large_result_is_streamed_from_the_store(client: httpx.Client, hand: Hand, keyed: ApiSettings) -> None:
     receipt = _submit(client)
     attempt = hand.claim()
-    key = f"results/{attempt.held.id}/{attempt.held.claim}/result.json"
+    key = keys.result_body(attempt.held.id, attempt.held.claim)
     content = json.dumps({"images": [{"url": "x" * 300_000}]})
     open_store(keyed).put(key, content.encode(), content_type="application/json", expires_at=None)
     hand.finish(attempt, "", body_key=key)

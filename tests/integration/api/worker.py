@@ -5,7 +5,7 @@ import secrets
 from shared.queue import commands
 from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
-from shared.queue.records import Attempt, Finish, Lease, Outcome, Presence
+from shared.queue.records import Attempt, Finish, Lease, Note, Outcome, Presence
 from shared.queue.states import State
 
 RETENTION_S = 600
@@ -25,7 +25,7 @@ class Hand:
         return attempt
 
     def report(self, attempt: Attempt, step: int, message: str | None = None) -> Lease:
-        return run_sync(self._redis, commands.report(attempt.held, step=step, steps=10, message=message))
+        return run_sync(self._redis, commands.report(attempt.held, Note(step, 10, message)))
 
     def finish(self, attempt: Attempt, body: str = '{"seed":1}', **fields: object) -> Finish:
         whole = {"state": State.SUCCEEDED, "status": 200, "inference_s": 1.5, "gpu_s": 0.5} | fields
