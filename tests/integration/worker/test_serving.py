@@ -49,7 +49,9 @@ class TestSuccess:
         for k, image in enumerate(output["images"]):
             content = floor.file(image["url"])
             assert image["url"].startswith("http://here/files/results/")
-            assert (image["file_name"], image["file_size"]) == (f"{k}.png", len(content))
+            assert image["file_name"] == image["url"].rpartition("/")[2]
+            assert image["file_name"].endswith(f"-{k}.png")
+            assert image["file_size"] == len(content)
             assert (image["content_type"], image["width"], image["height"]) == ("image/png", 64, 64)
             picture = Image.open(io.BytesIO(content))
             assert picture.size == (64, 64)

@@ -55,7 +55,7 @@ def courier(floor: Floor, **settings: Any) -> Generator[Courier]:
 def over(floor: Floor, url: str, outcome: Outcome = SUCCESS, **more: Any) -> str:
     """A request that has just ended and wants `url` to know."""
     id = floor.submit(webhook_url=url, **more)
-    attempt = floor.do(commands.claim("w", "claim", budget_px=2**50, lease_ms=60_000, retention_s=RETENTION_S))
+    attempt = floor.do(commands.claim("w", f"claim of {id}", budget_px=2**50, lease_ms=60_000, retention_s=RETENTION_S))
     assert attempt is not None
     floor.do(commands.finish(attempt.held, outcome, retention_s=RETENTION_S))
     return id
