@@ -46,6 +46,7 @@ format:  ## puts the code into the house's format
 bench:  ## the measurements of docs/performance.md
 	$(SETUP) test
 	$(PYTHON) tests/bench/queueing.py
+	$(PYTHON) tests/bench/fairness.py
 	$(PYTHON) -m tests.bench.engine
 	$(PYTHON) -m tests.bench.arrivals
 

@@ -23,6 +23,7 @@ from shared.errors import (
     QueueFull,
     ServiceUnavailable,
     TooLarge,
+    TooManyQueued,
     UnknownPath,
     UnknownRequest,
 )
@@ -40,6 +41,7 @@ class Row:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+_FULL = {"retry-after": "1", names.NEEDS_RETRY: "1"}
 _RETRY = {"retry-after": "1", names.RETRYABLE: "true"}
 
 TABLE: Mapping[type[Error], Row] = {
@@ -50,7 +52,8 @@ TABLE: Mapping[type[Error], Row] = {
     FileMissing: Row(404),
     TooLarge: Row(413, "bad_request"),
     IdempotencyConflict: Row(422, "bad_request"),  # fal's Python client retries a 409 for 50 s
-    QueueFull: Row(429, headers={"retry-after": "1", names.NEEDS_RETRY: "1"}),
+    QueueFull: Row(429, headers=_FULL),
+    TooManyQueued: Row(429, "concurrent_requests_limit", _FULL),
     ServiceUnavailable: Row(503, "runner_scheduling_failure", _RETRY),
     StoreUnavailable: Row(503, "runner_scheduling_failure", _RETRY),
     Error: Row(500, "internal_error"),

@@ -58,6 +58,10 @@ class ApiSettings(Settings):
     tls_key_file: Path | None = Field(default=None, validate_default=True)
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(default=(), validate_default=True)
     """Unset on a loopback bind: any key is its own tenant."""
+    key_max_running: int | None = Field(default=None, ge=1)
+    """How many requests of one key may run at once; its next ones wait, and nobody waits for them."""
+    key_max_queued: int | None = Field(default=None, ge=1)
+    """How many requests of one key may wait; beyond that a submit is refused."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """Addresses and CIDRs whose X-Forwarded-Proto and X-Forwarded-Host count."""
 

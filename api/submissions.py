@@ -16,7 +16,7 @@ from api import pictures
 from api.body import read_body
 from api.context import Context
 from api.origins import base_of
-from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull
+from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull, TooManyQueued
 from shared.queue import commands
 from shared.queue.faults import outcome_of
 from shared.queue.records import Receipt, Submission
@@ -68,6 +68,8 @@ def _order(context: Context, request: Request) -> partial[Submission]:
         keep_io=names.keeps_io(headers.get(names.STORE_IO)),
         retry=not names.is_set(headers.get(names.NO_RETRY)),
         max_queue_length=_queue_length(query.get("fal_max_queue_length")),
+        max_running=context.settings.key_max_running,
+        max_queued=context.settings.key_max_queued,
         idempotency_key=names.idempotency_key(headers.get(names.IDEMPOTENCY_KEY)),
     )
 
@@ -83,7 +85,11 @@ async def _enqueue(context: Context, order: partial[Submission], given: Input) -
     )
     try:
         receipt = await _run(context, submission)
-    except (QueueFull, IdempotencyConflict):  # after any other fault the script may have run: the picture is needed
+    except (
+        QueueFull,
+        TooManyQueued,
+        IdempotencyConflict,
+    ):  # after any other fault the script may have run: the picture is needed
         await pictures.discard(context, picture)
         raise
     if receipt.replayed:

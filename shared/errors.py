@@ -15,7 +15,7 @@ They are converted twice only: `worker.outcomes` turns them into an `Outcome` th
     │   └── InternalFault         our bug
     ├── Refused                   the API did not accept the call
     │   ├── BadCredentials  BadRequest  UnknownRequest  UnknownPath  TooLarge
-    │   ├── QueueFull  IdempotencyConflict
+    │   ├── QueueFull  TooManyQueued  IdempotencyConflict
     │   └── ServiceUnavailable    Redis or the store cannot answer now
     └── WrongSetting              the process must not start
 """
@@ -147,6 +147,10 @@ class TooLarge(Refused):
 
 class QueueFull(Refused):
     """The queue is longer than this call allows."""
+
+
+class TooManyQueued(Refused):
+    """This key has as many requests waiting as it may."""
 
 
 class IdempotencyConflict(Refused):

@@ -110,7 +110,11 @@ def leaks(client: SyncRedis) -> list[str]:
 
 
 def _accounted(client: SyncRedis, name: str) -> bool:
-    if name in keys.PERSISTENT or name.startswith((*OTHERS, keys.TENANT)) or name.endswith(".pidbox"):
+    if (
+        name in keys.PERSISTENT
+        or name.startswith((*OTHERS, keys.TENANT, keys.PARKED, keys.RUNNING))
+        or name.endswith(".pidbox")
+    ):
         return True
     if cast("int", client.execute_command("PTTL", name)) != -1:
         return True

@@ -119,7 +119,7 @@ class Station:
         self.context.redis.close()
 
     def look_aside(self) -> None:
-        """Starts the process anew, everything given back, where hanging decoders leave no thread for the next picture."""
+        """Drains and starts anew where hanging decoders may leave no thread for the next picture."""
         if self.context.aside.exhausted and not self.draining:
             _log.critical("too many pictures hang in their decoders: starting anew")
             self.restart(self.context.settings.grace_s, EXIT_STATUS)

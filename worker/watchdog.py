@@ -37,7 +37,7 @@ class Watchdog:
     def round(self) -> None:
         """Raises `ServiceUnavailable`: while Redis is away nobody can hear anything."""
         now_s = time.monotonic()
-        if self._busy() or execute.run_sync(self._redis, commands.fleet()).queued == 0:
+        if self._busy() or self._nothing_waits():
             self._waiting_since_s = None
             return
         if self._waiting_since_s is None:
@@ -45,3 +45,7 @@ class Watchdog:
         if now_s - max(self._waiting_since_s, self._heard_s()) > self._stall_s:
             _log.critical("requests wait, but no doorbell was heard for %.0f s: starting anew", self._stall_s)
             self._end(EXIT_STATUS)
+
+    def _nothing_waits(self) -> bool:
+        fleet = execute.run_sync(self._redis, commands.fleet())
+        return fleet.queued == fleet.parked

@@ -66,10 +66,10 @@ def cost(submission: Submission) -> int:
 
 
 def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
-    """Decoding raises `QueueFull` or `IdempotencyConflict`; nothing was written then. Running it again is harmless."""
+    """Decoding raises `QueueFull`, `TooManyQueued` or `IdempotencyConflict`; nothing was written then. Running it again
+    is harmless."""
     s = submission
     fields: dict[str, Word | None] = {
-        "tenant": s.tenant,
         "input": s.input,
         "cost_px": s.cost_px,
         "cost": cost(s),
@@ -81,6 +81,7 @@ def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
         "file_ttl_s": s.file_ttl_s,
         "keep_io": None if s.keep_io else 0,
         "retry": None if s.retry else 0,
+        "max_running": s.max_running,
     }
     args: tuple[Word, ...] = (
         s.id,
@@ -90,6 +91,8 @@ def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
         _or_empty(s.total_timeout_ms),
         _pack(s.rejection) if s.rejection else "",
         retention_s,
+        s.tenant,
+        _or_empty(s.max_queued),
         *(word for name, value in fields.items() if value is not None for word in (name, value)),
     )
     names = [keys.request(s.id)]

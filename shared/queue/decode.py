@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final, cast
 
-from shared.errors import IdempotencyConflict, QueueFull
+from shared.errors import IdempotencyConflict, QueueFull, TooManyQueued
 from shared.queue.connect import Reply
 from shared.queue.records import (
     Attempt,
@@ -37,6 +37,8 @@ def receipt(reply: Reply) -> Receipt:
     match verdict:
         case "full":
             raise QueueFull
+        case "crowded":
+            raise TooManyQueued
         case "conflict":
             raise IdempotencyConflict
         case _:
@@ -171,9 +173,11 @@ def _delivery(taken: list[Reply]) -> Delivery:
 
 
 def fleet(reply: Reply) -> Fleet:
-    now_ms, queued, running, work, oldest_ms, workers = cast("tuple[int, int, int, int, int | None, list[str]]", reply)
+    now_ms, queued, parked, running, work, oldest_ms, workers = cast(
+        "tuple[int, int, int, int, int, int | None, list[str]]", reply
+    )
     presences = sorted(map(_presence, workers), key=lambda presence: presence.worker)
-    return Fleet(tuple(presences), queued, running, oldest_ms, queued_cost=work, now_ms=now_ms)
+    return Fleet(tuple(presences), queued, parked, running, oldest_ms, queued_cost=work, now_ms=now_ms)
 
 
 def _presence(text: str) -> Presence:

@@ -11,7 +11,10 @@ Indexes. Their members go when the request leaves the state that put them there:
 
     kolors:queue                   zset    id → place (lane, then fair tag)   queued, ready to be claimed
     kolors:delayed                 zset    id → ms                            queued, not before that time
-    kolors:tenant:{lane}:{tenant}  zset    id → place                         queued or delayed, of one tenant
+    kolors:tenant:{lane}:{tenant}  zset    id → place                         queued in any way, of one tenant
+    kolors:parked:{tenant}         zset    id → place                         queued, but its tenant runs all it may
+    kolors:parking                 set     tenant                             has parked ones
+    kolors:running:{tenant}        set     id                                 running, of a tenant with a limit
     kolors:deadlines               zset    id → ms                            queued, with a timeout
     kolors:leases                  zset    id → ms                            running
     kolors:webhooks                zset    id → ms                            final, webhook not yet settled
@@ -48,6 +51,9 @@ IDEMPOTENCY: Final = PREFIX + "idempotency:"
 QUEUE: Final = PREFIX + "queue"
 DELAYED: Final = PREFIX + "delayed"
 TENANT: Final = PREFIX + "tenant:"
+PARKED: Final = PREFIX + "parked:"
+PARKING: Final = PREFIX + "parking"
+RUNNING: Final = PREFIX + "running:"
 DEADLINES: Final = PREFIX + "deadlines"
 LEASES: Final = PREFIX + "leases"
 WEBHOOKS: Final = PREFIX + "webhooks"
@@ -70,6 +76,9 @@ IN_LUA: Final = {
     "queue": QUEUE,
     "delayed": DELAYED,
     "tenant": TENANT,
+    "parked": PARKED,
+    "parking": PARKING,
+    "running": RUNNING,
     "deadlines": DEADLINES,
     "leases": LEASES,
     "webhooks": WEBHOOKS,
@@ -89,7 +98,7 @@ IN_LUA: Final = {
 """The table `K` of the scripts: what they touch without being told, or whose last part they learn inside."""
 
 PERSISTENT: Final = frozenset(
-    {QUEUE, DELAYED, DEADLINES, LEASES, WEBHOOKS, FILES, WORKERS, WATCHED, WORK, RINGS, STORE, DOORBELL}
+    {QUEUE, DELAYED, PARKING, DEADLINES, LEASES, WEBHOOKS, FILES, WORKERS, WATCHED, WORK, RINGS, STORE, DOORBELL}
     | {f"{prefix}{lane}" for prefix in (FINISH, VIRTUAL) for lane in (0, 1)}
 )
 """The keys that may stand without a TTL. Besides them: what belongs to a request that is not final."""

@@ -38,7 +38,7 @@ class Submission:
     picture already lies in our store (a data: URI, or one of our own file links); then nothing is fetched.
     `cost_px` is pixels × pictures of the result, an upper bound where the size is not yet known. `base` is what
     every link about this request starts with. `rejection` makes it complete at once: a body that breaks the
-    schema has a request id on fal, too.
+    schema has a request id on fal, too. `max_running` and `max_queued` are the tenant's limits as they are now.
     """
 
     id: str
@@ -56,6 +56,8 @@ class Submission:
     keep_io: bool = True
     retry: bool = True
     max_queue_length: int | None = None
+    max_running: int | None = None
+    max_queued: int | None = None
     idempotency_key: str | None = None
     body_sha256: str = ""
     rejection: Outcome | None = None
@@ -223,13 +225,14 @@ class Presence:
 class Fleet:
     """The queue and its workers at one moment.
 
-    `queued` counts those that wait for a retry, too. `oldest_queued_ms` is when the longest waiting of the lanes' heads
-    was submitted. `queued_cost` is the step-megapixels of all queued: an estimate of the wait is this, shared among
-    the workers' rates.
+    `queued` counts those that wait for a retry, too, and the `parked` ones, whose tenants run as many as they may.
+    `oldest_queued_ms` is when the longest waiting of the lanes' heads was submitted. `queued_cost` is the
+    step-megapixels of all queued: an estimate of the wait is this, shared among the workers' rates.
     """
 
     workers: tuple[Presence, ...]
     queued: int
+    parked: int
     running: int
     oldest_queued_ms: int | None
     queued_cost: int

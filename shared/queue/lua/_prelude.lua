@@ -12,7 +12,7 @@ local NOW = clock()
 -- What the transitions look at, as a table of strings (false where unset), or nil if there is no such request.
 local CONTROL = {
   'state', 'tenant', 'lane', 'cost', 'place', 'number', 'attempts', 'crashes', 'claim', 'worker', 'cancel_requested',
-  'retry', 'start_by', 'finish_by', 'webhook', 'keep_io', 'idempotency', 'cost_px', 'image_key',
+  'retry', 'start_by', 'finish_by', 'webhook', 'keep_io', 'idempotency', 'cost_px', 'image_key', 'max_running',
 }
 
 local function control(id)
@@ -44,9 +44,4 @@ local function ring(cap)
     local number = string.format('%012x', redis.call('INCR', K.rings))
     redis.call('LPUSH', K.doorbell, (string.gsub(DOORBELL, NUMBER, number)))
   end
-end
-
--- How many queued requests go before this one. One that waits for its retry keeps its place.
-local function position(id, place)
-  return redis.call('ZRANK', K.queue, id) or redis.call('ZCOUNT', K.queue, '-inf', '(' .. place)
 end

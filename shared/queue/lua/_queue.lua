@@ -40,6 +40,7 @@ local function leave(id, f)
   redis.call('ZREM', K.delayed, id)
   redis.call('ZREM', K.deadlines, id)
   redis.call('ZREM', siblings(f), id)
+  redis.call('ZREM', K.parked .. f.tenant, id)
   redis.call('DECRBY', K.work, f.cost)
 end
 

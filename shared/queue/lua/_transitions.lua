@@ -11,7 +11,7 @@ local function conclude(id, f, outcome, retention_s)
     leave(id, f)
     give_back(f)
   elseif f.state == 'running' then
-    redis.call('ZREM', K.leases, id)
+    go(id, f)
   end
   redis.call('HSET', key, unpack(fields))
   say(id, outcome.state)
@@ -38,7 +38,7 @@ end
 
 -- running → queued, at its old place; with `due` (ms) not before then.
 local function requeue(id, f, due)
-  redis.call('ZREM', K.leases, id)
+  go(id, f)
   redis.call('HDEL', K.request .. id, 'claim', 'worker', 'started', 'step')
   redis.call('HSET', K.request .. id, 'state', 'queued')
   join(id, f, due)

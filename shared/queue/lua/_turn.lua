@@ -10,8 +10,8 @@ local function overdue(f, start, total)
   return nil
 end
 
--- The first of the queue that is still worth starting, with its fields, or nil. Those before it whose time is up fail;
--- `start` and `total` are the outcomes of passed timeouts.
+-- The first of the queue that may start, with its fields, or nil. Those before it whose time is up fail, and those
+-- whose tenant has no room are parked; `start` and `total` are the outcomes of passed timeouts.
 local function head(start, total, retention_s)
   for _ = 1, 100 do
     local id = redis.call('ZRANGE', K.queue, 0, 0)[1]
@@ -22,10 +22,12 @@ local function head(start, total, retention_s)
     local ended = f and overdue(f, start, total)
     if ended then
       conclude(id, f, ended, retention_s)
-    elseif f then
-      return id, f
-    else
+    elseif not f then
       drop(id)
+    elseif is_full(f) then
+      park(id, f)
+    else
+      return id, f
     end
   end
   ring(1)

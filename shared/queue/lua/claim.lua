@@ -1,6 +1,7 @@
 -- Purpose: give a worker the best queued request, if it fits.
--- Guarantee: never skips the head of the queue for one behind it; a request whose time is up fails instead of being
---   handed out. While more are queued and no ring is waiting it rings once more, so that idle threads wake in a chain.
+-- Guarantee: never skips the head of the queue for one behind it, unless its tenant already runs as many as it may; a
+--   request whose time is up fails instead of being handed out. While more are queued and no ring is waiting it rings
+--   once more, so that idle threads wake in a chain.
 --   A claim id gets one attempt: asked again because an answer was lost, it gets the same, or nothing once it is over.
 -- KEYS: none known before
 -- ARGV: 1 worker, 2 claim id, 3 budget px, 4 lease ms, 5 retention s, 6 outcome of a passed start timeout,
@@ -33,6 +34,7 @@ redis.call('HINCRBY', key, 'attempts', 1)
 f.number = redis.call('HINCRBY', key, 'number', 1)
 redis.call('HSET', key, 'state', 'running', 'claim', ARGV[2], 'worker', ARGV[1], 'started', NOW)
 redis.call('ZADD', K.leases, NOW + ARGV[4], id)
+come(id, f)
 redis.call('SET', K.claim .. ARGV[2], id, 'PX', ARGV[4])
 say(id, 'running')
 if redis.call('ZCARD', K.queue) > 0 then

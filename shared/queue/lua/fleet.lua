@@ -2,7 +2,7 @@
 -- Guarantee: reads only; a worker whose presence has run out is not in it.
 -- KEYS: none known before
 -- ARGV: none
--- Returns: {now ms, queued, running, step-megapixels queued, since when the head of a lane waits (ms) or nil,
+-- Returns: {now ms, queued, parked, running, step-megapixels queued, since when the head of a lane waits (ms) or nil,
 --   {presence JSON, …}}
 local workers, oldest = {}, false
 for _, name in ipairs(redis.call('ZRANGE', K.workers, 0, -1)) do
@@ -16,6 +16,7 @@ for lane = 0, 1 do
   local created = id and tonumber(redis.call('HGET', K.request .. id, 'created'))
   oldest = created and math.min(created, oldest or created) or oldest
 end
-local queued = redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed)
+local kept_back = parked()
+local queued = redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) + kept_back
 local work = tonumber(redis.call('GET', K.work) or 0)
-return {NOW, queued, redis.call('ZCARD', K.leases), work, oldest, workers}
+return {NOW, queued, kept_back, redis.call('ZCARD', K.leases), work, oldest, workers}

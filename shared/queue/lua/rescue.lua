@@ -8,15 +8,7 @@
 -- Returns: {requeued, failed, cancelled, rung}
 local requeued, failed, cancelled, rung = 0, 0, 0, 0
 
--- Where all rescuers were silent, Redis was away or its clock was set: that time says nothing about the workers.
-local silence = NOW - tonumber(redis.call('GET', K.watched) or NOW)
-redis.call('SET', K.watched, NOW)
-local uncounted = math.min(silence, math.max(0, silence - SILENCE_MS))
-if uncounted ~= 0 then
-  for _, id in ipairs(redis.call('ZRANGE', K.leases, 0, -1)) do
-    redis.call('ZINCRBY', K.leases, uncounted, id)
-  end
-end
+skip_silence()
 
 local function is_there(worker)
   return worker and tonumber(redis.call('ZSCORE', K.workers, worker) or 0) > NOW
@@ -52,6 +44,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', NOW, 'LIMIT',
   end
 end
 
+tidy_room()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do
   ring(queued)

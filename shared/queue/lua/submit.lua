@@ -3,13 +3,14 @@
 --   born failed with its history, webhook entry and TTLs, and never enters the queue.
 -- KEYS: 1 the request (hash), 2 its Idempotency-Key (string; only if it has one)
 -- ARGV: 1 id, 2 sha256 of the body, 3 longest queue or '', 4 start timeout ms or '', 5 total timeout ms or '',
---   6 outcome of a rejection or '', 7 retention s, 8… fields of the hash: name, value, …
--- Returns: {verdict, id, position}; verdict is 'accepted', 'replayed', 'full' or 'conflict'
+--   6 outcome of a rejection or '', 7 retention s, 8 tenant, 9 how many of the tenant's may be queued or '',
+--   10… other fields of the hash: name, value, …
+-- Returns: {verdict, id, position}; verdict is 'accepted', 'replayed', 'full', 'crowded' (the tenant) or 'conflict'
 local id = ARGV[1]
 
 local function receipt(verdict, known)
   local f = control(known)
-  return {verdict, known, f.state == 'queued' and position(known, f.place) or 0}
+  return {verdict, known, f.state == 'queued' and position(known, f.place, f.tenant) or 0}
 end
 
 local earlier = KEYS[2] and redis.call('GET', KEYS[2])
@@ -24,12 +25,16 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local rejected = ARGV[6] ~= ''
 if ARGV[3] ~= '' and not rejected then
-  if redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) > tonumber(ARGV[3]) then
+  if redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) + parked() > tonumber(ARGV[3]) then
     return {'full', id, 0}
   end
 end
+if ARGV[9] ~= '' and not rejected and queued_of(ARGV[8]) >= tonumber(ARGV[9]) then
+  return {'crowded', id, 0}
+end
 
-redis.call('HSET', KEYS[1], 'created', NOW, 'number', 0, 'attempts', 0, 'crashes', 0, unpack(ARGV, 8))
+redis.call('HSET', KEYS[1], 'created', NOW, 'number', 0, 'attempts', 0, 'crashes', 0, 'tenant', ARGV[8],
+  unpack(ARGV, 10))
 if KEYS[2] then
   redis.call('SET', KEYS[2], id .. ' ' .. ARGV[2])
   redis.call('HSET', KEYS[1], 'idempotency', KEYS[2])

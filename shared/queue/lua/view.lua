@@ -9,5 +9,5 @@ local f = redis.call('HMGET', KEYS[1], 'state', 'tenant', 'base', 'attempts', 'c
 if not f[1] then
   return nil
 end
-local ahead = f[1] == 'queued' and position(ARGV[1], redis.call('HGET', KEYS[1], 'place'))
+local ahead = f[1] == 'queued' and position(ARGV[1], redis.call('HGET', KEYS[1], 'place'), f[2])
 return {NOW, ahead, unpack(f, 1, 14)}

@@ -219,6 +219,31 @@ def test_a_queue_that_is_too_long(client: httpx.Client) -> None:
     assert client.post(ENDPOINT, json=INPUT, params={"fal_max_queue_length": "5"}).status_code == 200
 
 
+def test_a_key_may_not_have_more_waiting_than_the_setting_allows(keyed: ApiSettings) -> None:
+    with live(keyed.model_copy(update={"key_max_queued": 2})) as url:
+        for key, statuses in (("id:secret", [200, 200, 429]), ("other:secret", [200])):
+            headers = {"Authorization": f"Key {key}"}
+            answers = [httpx.post(url + ENDPOINT, json=INPUT, headers=headers, trust_env=False) for _ in statuses]
+            assert [answer.status_code for answer in answers] == statuses
+        refused = httpx.post(url + ENDPOINT, json=INPUT, headers={"Authorization": "Key id:secret"}, trust_env=False)
+        run = httpx.post(
+            url + "/run" + ENDPOINT, json=INPUT, headers={"Authorization": "Key id:secret"}, trust_env=False
+        )
+    assert refused.json()["error_type"] == refused.headers["x-fal-error-type"] == "concurrent_requests_limit"
+    assert (refused.headers["x-fal-needs-retry"], refused.headers["retry-after"]) == ("1", "1")
+    assert run.status_code == 429
+
+
+def test_a_key_runs_no_more_at_once_than_the_setting_allows(keyed: ApiSettings, hand: Hand) -> None:
+    with live(keyed.model_copy(update={"key_max_running": 1})) as url:
+        for key in ("id:secret", "id:secret", "other:secret"):
+            httpx.post(url + ENDPOINT, json=INPUT, headers={"Authorization": f"Key {key}"}, trust_env=False)
+        tenants = [hand.claim().tenant for _ in range(2)]
+        assert len(set(tenants)) == 2
+        with pytest.raises(AssertionError, match="nothing to claim"):
+            hand.claim()
+
+
 def test_an_idempotency_key_makes_one_request(client: httpx.Client) -> None:
     headers = {"Idempotency-Key": "k1"}
     first, again = (client.post(ENDPOINT, json=INPUT, headers=headers).json() for _ in range(2))

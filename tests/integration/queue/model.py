@@ -17,6 +17,7 @@ class Request:
     cost: int
     webhook: bool
     retry: bool
+    limit: int | None = None
     state: State = State.QUEUED
     place: int = 0
     number: int = 0
@@ -25,6 +26,7 @@ class Request:
     claim: str | None = None
     cancel_requested: bool = False
     delayed: bool = False
+    parked: bool = False
     deadline: bool = False
     timed_out: bool = False
     lapsed: bool = False
@@ -42,16 +44,27 @@ class Model:
     claims: dict[str, Request] = field(default_factory=dict[str, Request])
 
     def queue(self) -> list[Request]:
-        waiting = [r for r in self.requests.values() if r.state is State.QUEUED and not r.delayed]
+        waiting = [r for r in self.requests.values() if r.state is State.QUEUED and not r.delayed and not r.parked]
         return sorted(waiting, key=lambda r: (r.place, r.id))
+
+    def parked(self, tenant: str) -> list[Request]:
+        waiting = [r for r in self.requests.values() if r.parked and r.tenant == tenant]
+        return sorted(waiting, key=lambda r: (r.place, r.id))
+
+    def running(self, tenant: str) -> int:
+        return sum(r.state is State.RUNNING and r.tenant == tenant for r in self.requests.values())
+
+    def is_full(self, request: Request) -> bool:
+        return request.limit is not None and self.running(request.tenant) >= request.limit
 
     def position(self, id: str) -> int | None:
         request = self.requests[id]
         if request.state is not State.QUEUED:
             return None
-        if request.delayed:
-            return sum(other.place < request.place for other in self.queue())
-        return self.queue().index(request)
+        own = sum(other.place < request.place for other in self.parked(request.tenant))
+        if request.delayed or request.parked:
+            return own + sum(other.place < request.place for other in self.queue())
+        return own + self.queue().index(request)
 
     def work(self) -> int:
         return sum(r.cost for r in self.requests.values() if r.state is State.QUEUED)
@@ -70,8 +83,11 @@ class Model:
     def claim(self, claim: str, budget: int) -> Request | None:
         if earlier := self.claims.get(claim):
             return earlier if self._holds(earlier, earlier.number, claim) else None
-        while (queue := self.queue()) and queue[0].timed_out:
-            self._end(queue[0], State.FAILED)
+        while (queue := self.queue()) and (queue[0].timed_out or self.is_full(queue[0])):
+            if queue[0].timed_out:
+                self._end(queue[0], State.FAILED)
+            else:
+                queue[0].parked = True
         if not queue or queue[0].cost > budget:
             return None
         request = queue[0]
@@ -163,6 +179,8 @@ class Model:
         for request in self.requests.values():
             if request.delayed and request.due:
                 request.delayed = request.due = False
+        for tenant in {request.tenant for request in self.requests.values()}:
+            self._unpark(tenant)
         return requeued, failed, cancelled
 
     def _holds(self, request: Request, number: int, claim: str) -> bool:
@@ -181,6 +199,17 @@ class Model:
         request.delayed = False
         self._to(request, state)
 
+    def _unpark(self, tenant: str) -> None:
+        running = self.running(tenant)
+        for request in self.parked(tenant):
+            if request.limit is None or running >= request.limit:
+                return
+            running += 1
+            request.parked = False
+
     def _to(self, request: Request, state: State) -> None:
-        request.state = state
+        before, request.state = request.state, state
+        request.parked = request.parked and state is State.QUEUED
+        if before is State.RUNNING:
+            self._unpark(request.tenant)
         request.history.append(state)

@@ -18,6 +18,8 @@ from tests.integration.queue.line import MEGAPIXEL, PASSING, SUCCESS, Line
 from tests.integration.queue.model import Model, Request
 
 HOUR_MS = 3_600_000
+LIMITS: dict[str, int | None] = {"ann": None, "bob": 1, "cid": 2}
+"""How many of each tenant's requests may run at once."""
 
 
 class Trial:
@@ -50,9 +52,11 @@ class Trial:
     def submit(self, chance: Random) -> None:
         if len(self.requests(lambda r: not r.state.is_final)) > 6:
             return
+        tenant = chance.choice(list(LIMITS))
         request = Request(
             id=f"r{len(self.model.requests) * 7919 % 1000:03}",
-            tenant=chance.choice(["ann", "bob"]),
+            tenant=tenant,
+            limit=LIMITS[tenant],
             lane=chance.choice([0, 0, 1]),
             cost=chance.randint(1, 4),
             webhook=chance.random() < 0.5,
@@ -68,6 +72,7 @@ class Trial:
             webhook_url="http://hook" if request.webhook else None,
             retry=request.retry,
             start_timeout_ms=HOUR_MS if request.deadline else None,
+            max_running=request.limit,
         )
         assert receipt.position == self.model.position(request.id)
 
@@ -79,6 +84,10 @@ class Trial:
         if attempt and expected:
             assert attempt.held.number == expected.number
             self.claims.append(attempt.held)
+        elif budget == 4:
+            left = self.requests(lambda r: r.state is State.QUEUED and not r.delayed)
+            assert all(self.model.is_full(request) for request in left), "nobody waits without a reason"
+            self.seen["claim full"] += bool(left)
 
     def claim_again(self, chance: Random) -> None:
         """As a worker does that heard no answer."""
@@ -165,6 +174,12 @@ class Trial:
     def check(self) -> None:
         """Every request is where the model has it, in the same order, and what is final stays as it is."""
         assert self.line.redis.execute_command("ZRANGE", keys.QUEUE, 0, -1) == [r.id for r in self.model.queue()]
+        for tenant, limit in LIMITS.items():
+            parked = self.line.redis.execute_command("ZRANGE", keys.PARKED + tenant, 0, -1)
+            assert parked == [r.id for r in self.model.parked(tenant)]
+            running = self.line.redis.execute_command("SCARD", keys.RUNNING + tenant)
+            assert running == (0 if limit is None else self.model.running(tenant))
+            assert limit is None or self.model.running(tenant) <= limit
         for request in self.model.requests.values():
             view = self.line.view(request.id)
             crashes = self.line.field(request.id, "crashes")
@@ -188,6 +203,8 @@ class Trial:
         fleet = self.line.do(commands.fleet())
         running = len(self.requests(lambda r: r.state is State.RUNNING))
         assert (fleet.queued_cost, fleet.running) == (self.model.work(), running)
+        assert fleet.queued == len(self.requests(lambda r: r.state is State.QUEUED))
+        assert fleet.parked == len(self.requests(lambda r: r.parked))
         assert leaks(self.line.redis) == []
 
 
@@ -225,7 +242,7 @@ def test_the_queue_behaves_as_its_model(redis_url: str) -> None:
         seen.update(trial.seen)
 
     missing = {"finish lost", "finish cancelled", "finish requeued", "release cancelled", "renew cancel"}
-    missing |= {"claim again True", "claim again False"}
+    missing |= {"claim again True", "claim again False", "claim full"}
     for _ in range(4):  # what is rare is drawn for again
         run()
         missing -= set(seen)

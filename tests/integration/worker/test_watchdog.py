@@ -39,6 +39,15 @@ def test_an_idle_worker_stays(stage: Stage) -> None:
     assert stage.rounds() == []
 
 
+def test_requests_that_wait_for_their_own_key_alone_are_no_sign_of_deafness(floor: Floor, stage: Stage) -> None:
+    for _ in range(2):
+        floor.submit(max_running=1)
+    for claim in ("one", "two"):
+        floor.do(commands.claim("w", claim, budget_px=2**30, lease_ms=60_000, retention_s=60))
+    assert floor.do(commands.fleet()).parked == 1
+    assert stage.rounds() == []
+
+
 def test_a_busy_worker_stays(floor: Floor, stage: Stage) -> None:
     floor.submit()
     stage.busy = True

@@ -23,6 +23,16 @@ AWAY = {"detail": "away", "error_type": "runner_scheduling_failure"}
         (errors.BadRequest("no"), 400, NO, {"x-fal-error-type": "bad_request"}),
         (errors.TooLarge("big"), 413, {"detail": "big", "error_type": "bad_request"}, {}),
         (errors.QueueFull("full"), 429, {"detail": "full"}, {"retry-after": "1", "x-fal-needs-retry": "1"}),
+        (
+            errors.TooManyQueued("enough"),
+            429,
+            {"detail": "enough", "error_type": "concurrent_requests_limit"},
+            {
+                "retry-after": "1",
+                "x-fal-needs-retry": "1",
+                "x-fal-error-type": "concurrent_requests_limit",
+            },
+        ),
         (errors.IdempotencyConflict("other"), 422, {"detail": "other", "error_type": "bad_request"}, {}),
         (
             errors.ServiceUnavailable("away"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.errors import IdempotencyConflict, QueueFull
+from shared.errors import IdempotencyConflict, QueueFull, TooManyQueued
 from shared.queue import commands, keys
 from shared.queue.records import Held, Lease, Outcome, Presence, Receipt, Submission
 from shared.queue.states import Lane, State
@@ -14,7 +14,7 @@ SUBMISSION = Submission(id="a", tenant="ann", input="{}", cost_px=1024 * 1024, s
 
 
 def fields(submission: Submission) -> dict[str, object]:
-    words = commands.submit(submission, retention_s=60).args[7:]
+    words = commands.submit(submission, retention_s=60).args[9:]
     return dict(zip(map(str, words[::2]), words[1::2], strict=True))
 
 
@@ -24,15 +24,26 @@ def test_cost_is_counted_in_step_megapixels_and_never_zero() -> None:
 
 
 def test_what_a_submission_leaves_out_is_not_stored() -> None:
-    assert set(fields(SUBMISSION)) == {"tenant", "input", "cost_px", "cost", "steps", "base", "lane"}
+    assert set(fields(SUBMISSION)) == {"input", "cost_px", "cost", "steps", "base", "lane"}
 
 
 def test_a_submission_is_stored_whole() -> None:
     whole = Submission(
-        "a", "ann", "{}", 1, 1, "http://here", Lane.LOW, "key", "http://hook", file_ttl_s=5, keep_io=False, retry=False
+        "a",
+        "ann",
+        "{}",
+        1,
+        1,
+        "http://here",
+        Lane.LOW,
+        "key",
+        "http://hook",
+        file_ttl_s=5,
+        keep_io=False,
+        retry=False,
+        max_running=3,
     )
     assert fields(whole) == {
-        "tenant": "ann",
         "input": "{}",
         "cost_px": 1,
         "cost": 1,
@@ -44,6 +55,7 @@ def test_a_submission_is_stored_whole() -> None:
         "file_ttl_s": 5,
         "keep_io": 0,
         "retry": 0,
+        "max_running": 3,
     }
 
 
@@ -52,7 +64,9 @@ def test_an_idempotency_key_is_one_more_key() -> None:
     assert command.keys == (keys.request("a"), keys.idempotency("ann", "k"))
 
 
-@pytest.mark.parametrize(("verdict", "error"), [("full", QueueFull), ("conflict", IdempotencyConflict)])
+@pytest.mark.parametrize(
+    ("verdict", "error"), [("full", QueueFull), ("crowded", TooManyQueued), ("conflict", IdempotencyConflict)]
+)
 def test_a_refusal_is_raised_where_it_is_read(verdict: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         commands.submit(SUBMISSION, retention_s=60).decode([verdict, "a", 0])

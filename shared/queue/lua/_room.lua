@@ -1,0 +1,60 @@
+-- Shared by every verb: how many requests of one tenant may run at once.
+-- A request whose tenant has no room when its turn comes is parked: still queued, at its place, but out of the others'
+-- way. When one of the tenant's ends, as many go back into the queue as there is room for, the first ones first.
+
+local function is_full(f)
+  return f.max_running and redis.call('SCARD', K.running .. f.tenant) >= tonumber(f.max_running)
+end
+
+local function park(id, f)
+  redis.call('ZREM', K.queue, id)
+  redis.call('ZADD', K.parked .. f.tenant, f.place, id)
+  redis.call('SADD', K.parking, f.tenant)
+end
+
+local function unpark(tenant)
+  local parked, running = K.parked .. tenant, redis.call('SCARD', K.running .. tenant)
+  for _ = 1, 100 do
+    local id = redis.call('ZRANGE', parked, 0, 0)[1]
+    local f = id and control(id)
+    if not id then
+      redis.call('SREM', K.parking, tenant)
+      return
+    elseif f and f.state == 'queued' then
+      if running >= tonumber(f.max_running) then
+        return
+      end
+      running = running + 1
+      redis.call('ZADD', K.queue, f.place, id)
+      ring(CAP)
+    end
+    redis.call('ZREM', parked, id)
+  end
+end
+
+-- It runs, or does no more. Those without a limit are not counted.
+local function come(id, f)
+  if f.max_running then
+    redis.call('SADD', K.running .. f.tenant, id)
+  end
+end
+
+local function go(id, f)
+  redis.call('ZREM', K.leases, id)
+  if f.max_running then
+    redis.call('SREM', K.running .. f.tenant, id)
+    unpark(f.tenant)
+  end
+end
+
+-- What a script of another version did not count, and whoever it left parked.
+local function tidy_room()
+  for _, tenant in ipairs(redis.call('SMEMBERS', K.parking)) do
+    for _, id in ipairs(redis.call('SMEMBERS', K.running .. tenant)) do
+      if not redis.call('ZSCORE', K.leases, id) then
+        redis.call('SREM', K.running .. tenant, id)
+      end
+    end
+    unpark(tenant)
+  end
+end
