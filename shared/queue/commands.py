@@ -17,6 +17,7 @@ from shared.queue.faults import outcome_of
 from shared.queue.records import (
     Attempt,
     Cancellation,
+    Case,
     Delivery,
     Event,
     Finish,
@@ -183,6 +184,17 @@ def settle(id: str, attempt: int, *, retry_in_ms: int | None, delivered: bool) -
 def postpone(id: str, attempt: int, *, by_ms: int) -> Command[None]:
     """A delivery that was taken but not tried is due again later, and did not count."""
     return Command(scripts.load("postpone"), (keys.request(id),), (id, attempt, by_ms), decode.nothing)
+
+
+def quarantined(*, limit: int = 1000) -> Command[list[Case]]:
+    """The requests that crashes made an end of, the latest first, for as long as their results are kept."""
+    return Command(scripts.load("quarantined"), (keys.QUARANTINE,), (limit,), decode.cases)
+
+
+def discharge(id: str, *, forget_input: bool) -> Command[bool]:
+    """Strikes one off the quarantine; whether it was there."""
+    names = (keys.QUARANTINE, keys.request(id))
+    return Command(scripts.load("discharge"), names, (id, int(forget_input)), decode.yes)
 
 
 def fleet() -> Command[Fleet]:

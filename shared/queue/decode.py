@@ -11,6 +11,7 @@ from shared.queue.connect import Reply
 from shared.queue.records import (
     Attempt,
     Cancellation,
+    Case,
     Delivery,
     Event,
     Finish,
@@ -21,9 +22,10 @@ from shared.queue.records import (
     Receipt,
     Rescue,
     Result,
+    Submission,
     View,
 )
-from shared.queue.states import State
+from shared.queue.states import Lane, State
 
 EVENT_ID: Final = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
@@ -83,6 +85,10 @@ def cancellation(reply: Reply) -> Cancellation:
 
 def count(reply: Reply) -> int:
     return cast("int", reply)
+
+
+def yes(reply: Reply) -> bool:
+    return reply == 1
 
 
 def text(reply: Reply) -> str:
@@ -170,6 +176,41 @@ def _delivery(taken: list[Reply]) -> Delivery:
         "tuple[str, int, str, str, str, str, Text, Text, Text]", tuple(taken)
     )
     return Delivery(id, tenant, url, number, State(state), int(status), body or "", body_key, error)
+
+
+def cases(reply: Reply) -> list[Case]:
+    return [_case(listed) for listed in cast("list[list[Reply]]", reply)]
+
+
+def _case(listed: list[Reply]) -> Case:
+    id, failed_ms, *fields = listed
+    tenant, crashes, attempts, worker, created, body, image, base, cost, steps, lane, ttl, most = cast(
+        "list[Text]", fields
+    )
+    submission = None
+    if body is not None:
+        submission = Submission(
+            id=str(id),
+            tenant=tenant or "",
+            input=body,
+            cost_px=int(cost or 0),
+            steps=int(steps or 0),
+            base=base or "",
+            lane=Lane(int(lane or 0)),
+            image_key=image,
+            file_ttl_s=_whole(ttl),
+            max_running=_whole(most),
+        )
+    return Case(
+        id=str(id),
+        tenant=tenant or "",
+        crashes=int(crashes or 0),
+        attempts=int(attempts or 0),
+        worker=worker or "",
+        created_ms=int(created or 0),
+        failed_ms=cast("int", failed_ms),
+        submission=submission,
+    )
 
 
 def fleet(reply: Reply) -> Fleet:

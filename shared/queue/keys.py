@@ -19,6 +19,7 @@ Indexes. Their members go when the request leaves the state that put them there:
     kolors:leases                  zset    id → ms                            running
     kolors:webhooks                zset    id → ms                            final, webhook not yet settled
     kolors:files                   zset    file key → ms                      until the courier deleted the file
+    kolors:quarantine              zset    id → ms                            failed by crashes, till struck off or gone
     kolors:workers                 zset    worker → ms                        pruned by every renewal
     kolors:worker:{name}           string  presence, JSON; lives as long as a lease
 
@@ -58,6 +59,7 @@ DEADLINES: Final = PREFIX + "deadlines"
 LEASES: Final = PREFIX + "leases"
 WEBHOOKS: Final = PREFIX + "webhooks"
 FILES: Final = PREFIX + "files"
+QUARANTINE: Final = PREFIX + "quarantine"
 WORKERS: Final = PREFIX + "workers"
 WORKER: Final = PREFIX + "worker:"
 FINISH: Final = PREFIX + "finish:"
@@ -83,6 +85,7 @@ IN_LUA: Final = {
     "leases": LEASES,
     "webhooks": WEBHOOKS,
     "files": FILES,
+    "quarantine": QUARANTINE,
     "workers": WORKERS,
     "worker": WORKER,
     "finish": FINISH,
@@ -98,7 +101,22 @@ IN_LUA: Final = {
 """The table `K` of the scripts: what they touch without being told, or whose last part they learn inside."""
 
 PERSISTENT: Final = frozenset(
-    {QUEUE, DELAYED, PARKING, DEADLINES, LEASES, WEBHOOKS, FILES, WORKERS, WATCHED, WORK, RINGS, STORE, DOORBELL}
+    {
+        QUEUE,
+        DELAYED,
+        PARKING,
+        DEADLINES,
+        LEASES,
+        WEBHOOKS,
+        FILES,
+        QUARANTINE,
+        WORKERS,
+        WATCHED,
+        WORK,
+        RINGS,
+        STORE,
+        DOORBELL,
+    }
     | {f"{prefix}{lane}" for prefix in (FINISH, VIRTUAL) for lane in (0, 1)}
 )
 """The keys that may stand without a TTL. Besides them: what belongs to a request that is not final."""

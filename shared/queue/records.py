@@ -240,6 +240,21 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """A request in quarantine: every worker that ran it crashed, `worker` was the last. `submission` is what it asked
+    for, without whom to tell; None where its owner wanted nothing kept."""
+
+    id: str
+    tenant: str
+    crashes: int
+    attempts: int
+    worker: str
+    created_ms: int
+    failed_ms: int
+    submission: Submission | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rescue:
     """What one round of the rescuer did."""
 

@@ -29,6 +29,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 
     requeued = requeued + 1
   elseif crashes >= tonumber(ARGV[2]) or f.retry == '0' or tonumber(f.attempts) >= MAX_ATTEMPTS then
     conclude(id, f, cjson.decode(ARGV[3]), ARGV[5])
+    if crashes >= tonumber(ARGV[2]) then
+      redis.call('ZADD', K.quarantine, NOW, id)
+    end
     failed = failed + 1
   else
     requeue(id, f)
