@@ -78,20 +78,24 @@ def ends_once(history: History) -> Iterator[Finding]:
 
 
 def completes_once(history: History) -> Iterator[Finding]:
-    """At most one completion is accepted, from a claim that was granted; its files are what the result names."""
+    """At most one completion is accepted, from the last claim that was granted; its files are what the result names."""
     granted: defaultdict[str, set[str]] = defaultdict(set)
     numbers: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
     accepted: defaultdict[str, set[str]] = defaultdict(set)
+    final: dict[str, int] = {}
     for claim in of_kind(history.entries, Claim):
         granted[claim.request].add(claim.claim)
         numbers[claim.request].add((claim.number, claim.claim))
     for finish in of_kind(history.entries, Finish):
         if finish.verdict in ACCEPTED:
             accepted[finish.request].add(finish.claim)
+            final[finish.request] = finish.number
     yield from ((id, f"{len(claims)} completions were accepted") for id, claims in accepted.items() if len(claims) > 1)
     for id, claims in accepted.items():
         if not claims <= granted[id]:
             yield id, "a completion was accepted from a claim that was never granted"
+    late = ((id, number) for id, number in final.items() if any(given > number for given, _ in numbers[id]))
+    yield from ((id, f"attempt {number} was accepted although a later one had begun") for id, number in late)
     twice = ((id, given) for id, given in numbers.items() if len({number for number, _ in given}) < len(given))
     yield from ((id, f"an attempt number was given out twice: {sorted(given)}") for id, given in twice)
     for id, stored in history.left.requests.items():
@@ -133,6 +137,7 @@ def cancelled_stays_cancelled(history: History) -> Iterator[Finding]:
         for id, stored in requests.items()
         if stored.state == State.CANCELLED and State.RUNNING not in {state for _, state in stored.events}
     }
+    unclaimed |= {cancel.request: "" for cancel in of_kind(history.entries, Cancel) if cancel.waiting}
     ran = {claim.request for claim in of_kind(history.entries, Claim)}
     fetched = {fetch.token for fetch in of_kind(history.entries, Fetch)}
     shared = Counter(stored.token for stored in requests.values())

@@ -96,10 +96,11 @@ class Picture(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Entry):
-    """A cancellation was answered."""
+    """A cancellation was answered. `waiting`: when nobody had claimed the request, and nobody could."""
 
     request: str
     status: int
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

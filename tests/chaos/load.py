@@ -58,7 +58,7 @@ class Load:
         self._enough = enough
         self._hook = hook
         self._stopping = False
-        self._cancelled: set[str] = set()
+        self._taken_back: set[str] = set()
         self._random = random.Random(f"{fault} {seed}")
         self._numbers = itertools.count(1)
         self._prefix = f"{fault}-{seed}"
@@ -82,6 +82,17 @@ class Load:
     async def wish(self, **more: object) -> str:
         """One more wish, by hand; returns its request's id as soon as it is acknowledged."""
         return await self._submitted(self._invent(**more))
+
+    async def take_back(self, id: str, *, waiting: bool = False) -> None:
+        """Cancels a request, until somebody has heard it. `waiting` as in the record."""
+        answer = await self._insist("PUT", f"/{APP}/requests/{id}/cancel")
+        self.stage.record.add(Cancel(request=id, status=answer.status_code, waiting=waiting))
+
+    async def watch(self, id: str) -> None:
+        """To its end, a wish that was made by hand."""
+        await self._poll("", id)
+        await self._result(id)
+        self.completed.append(id)
 
     async def look_again(self, id: str, *, pictures: bool = False) -> None:
         """At a result that was seen before; with `pictures`, at what it links to, too."""
@@ -117,8 +128,8 @@ class Load:
     async def _carry(self, wish: Wish) -> None:
         id = await self._submitted(wish)
         if wish.cancel == "at once":
-            await self._cancel(id)
-        await (self._stream(wish, id) if wish.streams else self._poll(wish, id))
+            await self.take_back(id)
+        await (self._stream(wish, id) if wish.streams else self._poll(wish.cancel, id))
         await self._result(id)
         self.completed.append(id)
 
@@ -142,15 +153,15 @@ class Load:
                 self.stage.record.add(Refusal(token=wish.token, status=answer.status_code))
             await asyncio.sleep(_AGAIN_S)
 
-    async def _poll(self, wish: Wish, id: str) -> None:
+    async def _poll(self, cancel: str, id: str) -> None:
         while True:
             asked_ms = now_ms()
             status = str((await self._insist("GET", f"/{APP}/requests/{id}/status")).json()["status"])
             self.stage.record.add(Poll(request=id, status=status, asked_ms=asked_ms))
             if status == "COMPLETED":
                 return
-            if status == "IN_PROGRESS" and wish.cancel == "running":
-                await self._cancel(id)
+            if status == "IN_PROGRESS" and cancel == "running":
+                await self._take_back_once(id)
             await asyncio.sleep(_POLL_S)
 
     async def _stream(self, wish: Wish, id: str) -> None:
@@ -189,7 +200,7 @@ class Load:
                     if status == "COMPLETED":
                         return last, True
                     if status == "IN_PROGRESS" and wish.cancel == "running":
-                        await self._cancel(id)
+                        await self._take_back_once(id)
                     patience -= 1
                     if patience == 0:
                         return last, False
@@ -198,13 +209,10 @@ class Load:
             pass
         return last, False
 
-    async def _cancel(self, id: str) -> None:
-        """Once."""
-        if id in self._cancelled:
-            return
-        self._cancelled.add(id)
-        answer = await self._insist("PUT", f"/{APP}/requests/{id}/cancel")
-        self.stage.record.add(Cancel(request=id, status=answer.status_code))
+    async def _take_back_once(self, id: str) -> None:
+        if id not in self._taken_back:
+            self._taken_back.add(id)
+            await self.take_back(id)
 
     async def _result(self, id: str) -> httpx.Response:
         answer = await self._insist("GET", f"/{APP}/requests/{id}")

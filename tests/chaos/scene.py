@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.queue import keys
 from tests.chaos.load import Load
 from tests.chaos.stage import Stage
 
@@ -27,6 +28,10 @@ class Scene:
         before = bool(self.memory.get("turn", True))
         self.memory["turn"] = not before
         return not before
+
+    async def state(self, id: str) -> str:
+        """Of a request, as Redis has it now."""
+        return str(await self.stage.ask("HGET", keys.request(id), "state"))
 
     def note(self, what: str, part: str = "") -> None:
         """That the fault has just been made."""

@@ -25,6 +25,8 @@ class Reached:
     worker: Part
     let_go: Callable[[], object]
     drop: Callable[[], object]
+    request: str = ""
+    """Which request brought it there, as far as that is known."""
 
 
 def _nothing() -> None:
@@ -54,7 +56,8 @@ def said(verb: str, *, answered: bool, fits: Callable[[Spoken, Any], bool] = lam
             within_s=PATIENCE_S,
             fits=lambda spoken, reply: spoken.part.startswith("worker") and fits(spoken, reply),
         )
-        return Reached(scene.stage.parts[caught.spoken.part], caught.let_go, caught.drop)
+        request = str(caught.reply[0]) if verb == "claim" else caught.spoken.args[0]
+        return Reached(scene.stage.parts[caught.spoken.part], caught.let_go, caught.drop, request)
 
     return reach
 
@@ -72,7 +75,7 @@ async def downloading(scene: Scene) -> Reached:
 
     await stage.until(acknowledged, "the submit is acknowledged", PATIENCE_S)
     owner = str(await stage.ask("HGET", keys.request(scene.load.requests[token]), "worker")).partition("@")[0]
-    return Reached(stage.parts[owner], stage.world.slow.set, stage.world.slow.set)
+    return Reached(stage.parts[owner], stage.world.slow.set, stage.world.slow.set, scene.load.requests[token])
 
 
 async def uploading(scene: Scene) -> Reached:
@@ -121,18 +124,38 @@ def _killed(phase: str) -> Fault:
 
 
 def _frozen(phase: str) -> Fault:
-    """For longer than its lease: what it held goes to another, and what it says afterwards must not count."""
+    """For longer than its lease: what it held goes to another, and what it says afterwards must not count.
+
+    It wakes just when another has begun with what was its own; what it had on its way arrives only then.
+    """
 
     async def inject(scene: Scene) -> None:
         reached = await PHASES[phase](scene)
         reached.worker.signal(signal.SIGSTOP)
         scene.note(f"SIGSTOP, {phase}", reached.worker.name)
+        if phase == "downloading":
+            reached.let_go()  # it holds up everybody's pictures
+        await _taken_over(scene, reached.worker)
         reached.let_go()
-        await asyncio.sleep(scene.stage.pace.lease_s + _LEFT_ALONE_S)
         reached.worker.signal(signal.SIGCONT)
 
     what = f"a worker is frozen (SIGSTOP) {WHEN[phase]}, for longer than its lease, and thawed"
     return Fault(f"freeze-{phase}", what, inject, rounds=1, longer=4, at_once=_clients(phase))
+
+
+async def _taken_over(scene: Scene, frozen: Part) -> None:
+    """Returns when another worker has been given something of the frozen one's, or when it held nothing anyway."""
+    lost = await scene.stage.held_by(frozen.name)
+    lease_s = scene.stage.pace.lease_s
+    if not lost:
+        await asyncio.sleep(lease_s + _LEFT_ALONE_S)
+        return
+
+    def is_another(spoken: Spoken, reply: Any) -> bool:
+        return spoken.part != frozen.name and bool(reply) and str(reply[0]) in lost
+
+    claimed = await scene.stage.board.catch("claim", answered=True, within_s=lease_s + PATIENCE_S, fits=is_another)
+    claimed.let_go()
 
 
 def _asked_to_go(phase: str) -> Fault:

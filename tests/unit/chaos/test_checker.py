@@ -173,6 +173,7 @@ PLANTED: list[tuple[str, str, History]] = [
         "an attempt number twice",
         plus(Claim(worker="w3", request=A, number=2, claim="claim-3")),
     ),
+    ("completes-once", "an overtaken attempt", plus(Claim(worker="w1", request=A, number=3, claim="claim-3"))),
     (
         "completes-once",
         "the result of a lost claim",
@@ -182,6 +183,11 @@ PLANTED: list[tuple[str, str, History]] = [
     ("never-changes", "another status later", plus(Answer(request=A, status=503, body=DONE))),
     ("never-changes", "not over any more", plus(Poll(request=A, status="IN_PROGRESS", asked_ms=7))),
     ("cancelled-stays-cancelled", "it ran", plus(Claim(worker="w1", request=B, number=1, claim="claim-b"))),
+    (
+        "cancelled-stays-cancelled",
+        "it was claimed and stopped again",
+        plus(Cancel(request=C, status=202, waiting=True), Claim(worker="w1", request=C, number=1, claim="claim-c")),
+    ),
     ("cancelled-stays-cancelled", "its picture was fetched", plus(Fetch(token="b"))),
     ("cancelled-stays-cancelled", "acknowledged, yet done", plus(Cancel(request=A, status=202))),
     ("streams-without-gap", "an event is missing", without_frame("3-0")),
