@@ -22,6 +22,7 @@ def train_autoencoder(work: Path, deadline: float | None) -> AutoencoderKL | Non
     """The normalised average of the weights, or None if the time was over first."""
     torch.manual_seed(SEED)
     model = architecture.autoencoder().to(memory_format=torch.channels_last)
+    architecture.pass_through(model)
     run = Run("autoencoder", model, work, autoencoder.PLAN, deadline)
     batches = autoencoder.batches(random.Random(SEED + run.step))
     if not run.train(batches, lambda pictures: autoencoder.loss_of(model, pictures)):

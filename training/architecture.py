@@ -26,12 +26,32 @@ def autoencoder() -> AutoencoderKL:
         sample_size=256,
         block_out_channels=(16, 32, 64, 64),
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         scaling_factor=SCALING_FACTOR,
         force_upcast=True,
     )
+
+
+@torch.no_grad()
+def pass_through(model: AutoencoderKL) -> None:
+    """Makes an untrained autoencoder hand its input on, roughly: identities along the main path, weak branches.
+
+    From diffusers' own start a net this deep and narrow learns brightness first, and colours only after thousands of
+    steps (Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2014).
+    """
+    for name, module in model.named_modules():
+        if name.endswith("to_out.0"):
+            module.weight.mul_(0.2)
+        elif isinstance(module, torch.nn.Conv2d) and module.bias is not None and not name.endswith("conv1"):
+            drawn = module.weight.clone()
+            if name.endswith("conv2"):
+                module.weight.mul_(0.2)
+            else:
+                torch.nn.init.dirac_(module.weight).add_(drawn, alpha=0.3)
+            module.bias.zero_()
 
 
 def text_encoder() -> ChatGLMModel:
