@@ -2,7 +2,7 @@
 # Settings are environment variables: `PORT=9000 make serve` and `make serve PORT=9000` are the same.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test chaos lint format bench dev-tls clean
+.PHONY: help setup demo serve test chaos lint format bench calibrate dev-tls clean
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SETUP := @sh deploy/setup/run.sh
@@ -42,6 +42,10 @@ format:  ## puts the code into the house's format
 	$(SETUP) dev
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+calibrate:  ## how many pictures of each size pay in one step on this device; kept in DATA_DIR for the workers
+	$(SETUP) runtime
+	@exec $(PYTHON) -m worker.calibrate
 
 bench:  ## the measurements of docs/performance.md
 	$(SETUP) test

@@ -25,6 +25,8 @@ from worker.aside import Aside
 from worker.binding import bind
 from worker.broker import Broker
 from worker.context import Context
+from worker.engine import caps
+from worker.engine.caps import Caps
 from worker.engine.engine import Engine
 from worker.pidfile import pid_file
 from worker.settings import WorkerSettings
@@ -115,6 +117,8 @@ def compose(settings: WorkerSettings) -> Station:
     # Watching over a step costs a new thread each time: nothing beside a real step, much beside a fake one.
     hang_s = None if settings.kolors_model == FAKE else settings.hang_s
     runner, device = open_runner(settings)
+    if settings.kolors_model != FAKE:
+        know_caps(settings, runner)
     engine: Engine[Any, Any] = Engine(runner, hang_s=hang_s, on_fatal=on_fatal)
     engine.start()
     context = Context(
@@ -156,7 +160,21 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         offline=settings.model_offline,
     )
     checkpoint = open_checkpoint(wanted)
-    return TorchRunner(checkpoint), str(checkpoint.device.torch)
+    return TorchRunner(checkpoint, fixed_rows=settings.fixed_rows), str(checkpoint.device.torch)
+
+
+def know_caps(settings: WorkerSettings, runner: Any, *, anew: bool = False) -> Caps | None:
+    """Gives the runner its measured batch caps: those kept on disk; where there are none, or `anew`, measured now if
+    the settings say so. None: estimated."""
+    known = None if anew else caps.load(settings.caps_dir, runner.made_for)
+    if known is None and (anew or settings.calibrate):
+        sides = [side for side in caps.SIDES if side**2 <= settings.max_pixels] or caps.SIDES[:1]
+        known = Caps(runner.made_for, caps.measure(runner, sides))
+        _log.info("batch caps measured, kept in %s", caps.save(settings.caps_dir, known))
+    elif known is None:
+        _log.info("batch caps are estimated: `make calibrate` measures them")
+    runner.caps = known
+    return known
 
 
 def _configure_logs() -> None:

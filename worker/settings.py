@@ -25,6 +25,10 @@ class WorkerSettings(Settings):
     """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
     kolors_revision: str | None = None
     """Of the hub's repository: a commit pins the weights, a branch or a tag may move."""
+    caps_dir: Path = Field(default_factory=_beside_the_data("caps"))
+    """Where measured batch caps are kept; unset means `{data_dir}/caps`."""
+    calibrate: bool = False
+    """Measures the batch caps at the start, where they were not measured before for this device, torch and model."""
     model_offline: bool = False
     """Only what was downloaded before: a model that is not there stops the start."""
     model_cache: Path = Field(default_factory=_beside_the_data("models"))
@@ -34,8 +38,15 @@ class WorkerSettings(Settings):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes GPU WORKER_INDEX modulo their number."""
     dtype: Literal["auto", "float16", "bfloat16", "float32", "float64"] = "auto"
+    fixed_rows: Literal[2, 4, 8, 16, 32, 64] | None = None
+    """Of every call of the UNet: a seed's picture is then bitwise the same in any company. See docs/determinism.md."""
     safety_checker: str = "auto"
     """`auto` takes what belongs to the model, `off` flags nothing; otherwise a directory or a hub id."""
+
+    @field_validator("fixed_rows", mode="before")
+    @classmethod
+    def _number(cls, rows: object) -> object:
+        return int(rows) if isinstance(rows, str) and rows.isdigit() else rows
 
     worker_name: str = "worker"
     """Names the pid file, and with the host's name and the pid the worker's presence."""

@@ -5,7 +5,7 @@ called with one generator per image (seed + k), `height` and `width` of the pict
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from worker.engine import batch
+from worker.engine.caps import Caps
 from worker.engine.job import Job
 from worker.engine.protocol import BatchKey, Decoded, Unusable
 from worker.engine.state import DenoiseState
@@ -37,8 +38,11 @@ _DECODE_PX = 2 * 1024 * 1024
 class TorchRunner:
     """See `worker.engine.protocol.Runner`."""
 
-    def __init__(self, checkpoint: Checkpoint, *, step_px: int = _STEP_PX) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, step_px: int = _STEP_PX, fixed_rows: int | None = None) -> None:
         self.checkpoint = checkpoint
+        self.caps: Caps | None = None
+        """What was measured for `made_for`; without it the caps are estimated from `step_px`."""
+        self._fixed_rows = fixed_rows
         self._device = checkpoint.device
         self._step_px = step_px
         self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device.torch)
@@ -50,7 +54,21 @@ class TorchRunner:
         dtype = self.checkpoint.dtype
         return BatchKey(height // 8, width // 8, _name(_MORE_PRECISE.get(dtype, dtype) if precise else dtype))
 
+    @property
+    def made_for(self) -> Mapping[str, str]:
+        """What measured caps depend on."""
+        return {
+            "device": self._device.name,
+            "torch": torch.__version__,
+            "model": self.checkpoint.name,
+            "dtype": _name(self.checkpoint.dtype),
+            "rows": str(self._fixed_rows or "free"),
+        }
+
     def slots(self, key: BatchKey) -> int:
+        if self.caps is not None:
+            most = self.caps.of(key.picture_px)
+            return most if key.dtype == _name(self.checkpoint.dtype) else max(1, most // 2)
         return max(1, min(_MOST_SLOTS, self._step_px // key.picture_px))
 
     @torch.inference_mode()
@@ -77,17 +95,19 @@ class TorchRunner:
         with memory_of(self._device):
             self._device.pace()
             model = self._model(states[0].key.dtype)
-            return batch.predict(model.unet, model.dtype, states, slots)
+            return batch.predict(model.unet, model.dtype, states, slots, fixed_rows=self._fixed_rows)
 
     @torch.inference_mode()
     def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Tensor]) -> Sequence[Exception | None]:
-        """Alone by diffusers' own step, bitwise; in company all at once, which is exact but for rounding."""
+        """Alone by diffusers' own step, bitwise; in company all at once, which is exact but for rounding. With fixed
+        rows nobody's arithmetic may depend on company, so everybody is stepped alone."""
         moves = [
             Move(state.solver, state.step, said, state.latents, state.generators)
             for state, said in zip(states, predictions, strict=True)
         ]
         with memory_of(self._device):
-            after = step_together(moves) if len(moves) > 1 else [_step(move) for move in moves]
+            together = len(moves) > 1 and self._fixed_rows is None
+            after = step_together(moves) if together else [_step(move) for move in moves]
         for state, said, latents in zip(states, predictions, after, strict=True):
             state.before, state.said, state.latents = state.latents, said, latents
             state.step += 1

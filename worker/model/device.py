@@ -1,5 +1,6 @@
 """What differs between a processor and a GPU: who waits for whom. The rest of the code does not ask where it runs."""
 
+import platform
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
@@ -12,6 +13,11 @@ from shared.errors import OutOfMemory
 
 class Device(Protocol):
     torch: torch.device
+
+    @property
+    def name(self) -> str:
+        """Equal for devices on which the same work takes the same time and memory."""
+        ...
 
     def pace(self) -> None:
         """Called once a step: keeps the host at most one step ahead of the device."""
@@ -36,6 +42,10 @@ class Processor:
     def __init__(self) -> None:
         self.torch = torch.device("cpu")
 
+    @property
+    def name(self) -> str:
+        return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+
     def pace(self) -> None:
         return
 
@@ -56,6 +66,11 @@ class Gpu:
         self.torch = device
         self._finishing = torch.cuda.Stream(device)
         self._last: torch.cuda.Event | None = None
+
+    @property
+    def name(self) -> str:
+        about = torch.cuda.get_device_properties(self.torch)
+        return f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
 
     def pace(self) -> None:
         event = torch.cuda.Event()

@@ -128,3 +128,39 @@ def test_picture_k_of_many_is_that_of_seed_plus_k(runner: TorchRunner) -> None:
     many = alone(runner, job(images=3, seed=50, steps=4, solver=NAMES[3]))
     third = alone(runner, job(seed=52, steps=4, solver=NAMES[3]))
     assert (many.latents[2:] - third.latents).abs().max() < 1e-4
+
+
+@pytest.fixture(scope="session", params=[2, 8])
+def fixed(runner: TorchRunner, request: pytest.FixtureRequest) -> TorchRunner:
+    return TorchRunner(runner.checkpoint, fixed_rows=request.param)
+
+
+def test_with_fixed_rows_company_changes_nothing_at_all(fixed: TorchRunner) -> None:
+    for number, state in in_company(fixed, range(7, -1, -1), 1, None).items():
+        assert torch.equal(state.latents, alone(fixed, JOBS[number]).latents), number
+
+
+def test_with_fixed_rows_picture_k_of_many_is_that_of_seed_plus_k(fixed: TorchRunner) -> None:
+    many = alone(fixed, job(images=8, seed=50, steps=3, solver=NAMES[0]))
+    third = alone(fixed, job(seed=52, steps=3, solver=NAMES[0]))
+    assert torch.equal(many.latents[2:3], third.latents)
+
+
+def test_with_fixed_rows_it_is_still_the_same_picture(fixed: TorchRunner, runner: TorchRunner) -> None:
+    for one in JOBS[:2]:
+        assert (alone(fixed, one).latents - alone(runner, one).latents).abs().max() < 1e-4
+
+
+def test_every_call_has_the_fixed_rows(fixed: TorchRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    model = fixed.checkpoint.unet
+    forward = model.forward  # pyright: ignore
+
+    def watched(sample: torch.Tensor, *rest: object, **more: object) -> object:
+        seen.add(len(sample))
+        return forward(sample, *rest, **more)
+
+    monkeypatch.setattr(model, "forward", watched)
+    step(fixed, [joined(fixed, one) for one in JOBS])
+    alone(fixed, JOBS[4])
+    assert len(seen) == 1

@@ -45,6 +45,8 @@ def test_ten_attempts_over_two_hours() -> None:
         ("FENCE_MS", "10000"),
         ("RENEW_MS", "4001"),
         ("GRACE_S", "-1"),
+        ("FIXED_ROWS", "3"),
+        ("FIXED_ROWS", "many"),
         ("WEBHOOK_RETRY_S", "1,soon"),
         ("COURIER_CONCURRENCY", "0"),
     ],
@@ -60,3 +62,9 @@ def test_nonsense_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: 
 def test_retries_are_a_list_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_RETRY_S", "0.5, 2,10")
     assert load(CourierSettings).webhook_retry_s == (0.5, 2, 10)
+
+
+def test_rows_are_free_unless_they_are_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(WorkerSettings).fixed_rows is None
+    monkeypatch.setenv("FIXED_ROWS", "8")
+    assert load(WorkerSettings).fixed_rows == 8
