@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -24,6 +25,7 @@ from api.routes.files import Files
 from api.routes.ops import Ops
 from api.routes.storage import Storage
 from api.settings import ApiSettings
+from api.stored_keys import StoredKeys
 from shared.errors import Error, UnknownPath
 from shared.files.open import open_store
 from shared.metrics import HttpMetrics
@@ -69,7 +71,13 @@ def _open(settings: ApiSettings) -> Context:
         redis=Pipe(redis),
         store=open_store(settings),
         hub=Hub(Pokes(redis)),
-        keyring=Keyring(settings.api_keys),
+        keyring=Keyring(
+            settings.api_keys,
+            required=settings.require_key,
+            max_running=settings.key_max_running,
+            max_queued=settings.key_max_queued,
+            known=False,
+        ),
         signing_keys=load_or_create_keys(settings.keys_dir),
     )
 
@@ -84,22 +92,27 @@ def _registry() -> CollectorRegistry:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context: Context = app.state.context
-    listening = asyncio.create_task(context.hub.run())
-    listening.add_done_callback(_say_if_broken)
+    stored = StoredKeys(context.redis, context.keyring)
+    await stored.load()
+    tasks = {asyncio.create_task(context.hub.run()): "pokes are no longer heard"}
+    tasks[asyncio.create_task(stored.run())] = "changes of the keys are no longer heard"
+    for task, said in tasks.items():
+        task.add_done_callback(partial(_say_if_broken, said))
     try:
         yield
     finally:
         context.hub.close()
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await context.redis.aclose()
 
 
-def _say_if_broken(listening: asyncio.Task[None]) -> None:
-    """Without it streams and runs still go on, at the pace of their second looks."""
-    if not listening.cancelled() and (error := listening.exception()) is not None:
-        _log.critical("pokes are no longer heard", exc_info=error)
+def _say_if_broken(said: str, task: asyncio.Task[None]) -> None:
+    """What is served goes on: streams and runs at the pace of their second looks, keys as they were."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical(said, exc_info=error)
 
 
 async def _of_router(request: Request, error: Exception) -> Response:

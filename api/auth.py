@@ -1,22 +1,45 @@
-"""Who is calling. Knows credentials and tenants; knows nothing of HTTP answers or of the queue."""
+"""Who is calling. Knows credentials, tenants and their limits; knows nothing of HTTP answers or of where keys are kept.
+
+No secret is kept: of each only the SHA-256 of `id:secret`, whose comparison takes as long whatever is given.
+"""
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from api.settings import ApiKey
-from shared.errors import BadCredentials
+from shared.errors import BadCredentials, ServiceUnavailable
+from shared.queue.records import StoredKey
 
 ANONYMOUS = "anonymous"
 _SCHEMES = ("key", "bearer")
 
 
-def _tenant(kind: str, name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A tenant, and how many of its requests may run and wait at once; None is no limit."""
+
+    tenant: str
+    max_running: int | None
+    max_queued: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    digests: tuple[bytes, ...]
+    caller: Caller
+
+
+def tenant_of(kind: str, name: str) -> str:
+    """The stable name under which the queue knows a key (`kind` is `id`), or an unknown credential (`any`)."""
     return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()[:24]
 
 
-def _digest(credential: str) -> bytes:
-    return hashlib.sha256(credential.encode()).digest()
+def digest(credential: str) -> str:
+    """What is kept of `id:secret`, hexadecimal."""
+    return hashlib.sha256(credential.encode()).hexdigest()
 
 
 def _credential(authorization: str) -> str:
@@ -28,26 +51,73 @@ def _credential(authorization: str) -> str:
 
 
 class Keyring:
-    """The accepted keys. Without any, every key is a tenant of its own, and so is having none."""
+    """The accepted keys: those of the settings, and those that were made at run time, which replace the former of the
+    same id. Without any, and unless `required`, every key is a tenant of its own, and so is having none.
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self._tenants = [(_digest(f"{key.id}:{key.secret}"), _tenant("id", key.id)) for key in keys]
+    `known` is False as long as the keys made at run time have not been read: then nobody can be told apart.
+    """
 
-    def tenant(self, authorization: str | None) -> str:
-        """The stable name of the caller that sent this Authorization header; raises `BadCredentials`.
+    def __init__(
+        self,
+        keys: Sequence[ApiKey],
+        *,
+        required: bool = False,
+        max_running: int | None = None,
+        max_queued: int | None = None,
+        known: bool = True,
+    ) -> None:
+        self._own = keys
+        self._required = required
+        self._limits = max_running, max_queued
+        self._nobody = (secrets.token_bytes(32),)
+        self._entries: dict[str, _Entry] = {}
+        self._closed = required
+        self.known = known
+        self._fill((), now_ms=0)
 
-        `Key id:secret` and `Bearer id:secret` are the same. Two secrets of one id are one tenant, so a key can be
-        rotated. The time taken does not depend on which key is close to the one given.
+    def replace(self, stored: Sequence[StoredKey], *, now_ms: int) -> None:
+        """Puts these in the place of all that were made at run time; `now_ms` decides which secrets have expired."""
+        self._fill(stored, now_ms=now_ms)
+        self.known = True
+
+    def _fill(self, stored: Sequence[StoredKey], *, now_ms: int) -> None:
+        digests: dict[str, tuple[bytes, ...]] = {}
+        for own in self._own:
+            digests[own.id] = (*digests.get(own.id, ()), bytes.fromhex(digest(f"{own.id}:{own.secret}")))
+        entries = {id: _Entry(found, self._caller("id", id)) for id, found in digests.items()}
+        for key in stored:
+            valid = [secret.sha256 for secret in key.secrets if secret.until_ms is None or now_ms < secret.until_ms]
+            found = () if key.revoked else tuple(map(bytes.fromhex, valid))
+            entries[key.id] = _Entry(found, self._caller("id", key.id, key))
+        self._entries = entries
+        self._closed = self._required or bool(entries)
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who sent this Authorization header; raises `BadCredentials`, and `ServiceUnavailable` while keys are unknown.
+
+        `Key id:secret` and `Bearer id:secret` are the same. All secrets of one id are one tenant, so a key can be
+        rotated.
         """
-        if not self._tenants:
-            return ANONYMOUS if authorization is None else _tenant("any", _credential(authorization))
+        if not self.known:
+            raise ServiceUnavailable
+        if not self._closed:
+            tenant = ANONYMOUS if authorization is None else tenant_of("any", _credential(authorization))
+            return Caller(tenant, *self._limits)
         if authorization is None:
             raise BadCredentials
-        given = _digest(_credential(authorization))
-        found: str | None = None
-        for digest, tenant in self._tenants:
-            if hmac.compare_digest(digest, given):
-                found = tenant
-        if found is None:
+        credential = _credential(authorization)
+        given = bytes.fromhex(digest(credential))
+        entry = self._entries.get(credential.partition(":")[0])
+        found = False
+        for known in (entry and entry.digests) or self._nobody:
+            found |= hmac.compare_digest(known, given)
+        if entry is None or not found:
             raise BadCredentials
-        return found
+        return entry.caller
+
+    def _caller(self, kind: str, name: str, key: StoredKey | None = None) -> Caller:
+        own = (key.max_running, key.max_queued) if key else (None, None)
+        running, queued = (
+            default if limit is None else limit or None for limit, default in zip(own, self._limits, strict=True)
+        )
+        return Caller(tenant_of(kind, name), running, queued)

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 from starlette.requests import Request
 
-from api.auth import Keyring
+from api.auth import Caller, Keyring
 from api.hub import Hub
 from api.settings import ApiSettings
 from shared.files.base import Store
@@ -34,9 +34,12 @@ class Context:
         """Runs one queue command. Raises what it raises, and `ServiceUnavailable` where Redis cannot answer."""
         return await execute.run(self.redis, command)
 
+    def caller(self, request: Request) -> Caller:
+        """Who calls; raises `BadCredentials`, and `ServiceUnavailable` while nobody's key is known."""
+        return self.keyring.caller(request.headers.get("authorization"))
+
     def tenant(self, request: Request) -> str:
-        """Who calls; raises `BadCredentials`."""
-        return self.keyring.tenant(request.headers.get("authorization"))
+        return self.caller(request).tenant
 
 
 def context_of(request: Request) -> Context:

@@ -56,8 +56,10 @@ class ApiSettings(Settings):
     port: int = Field(default=8000, ge=0, le=65535)
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = Field(default=None, validate_default=True)
+    require_key: bool = False
+    """Only keys of API_KEYS and those of `python -m api.keys` are accepted, even while there are none."""
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(default=(), validate_default=True)
-    """Unset on a loopback bind: any key is its own tenant."""
+    """Unset on a loopback bind, with no key made at run time either: any key is its own tenant."""
     key_max_running: int | None = Field(default=None, ge=1)
     """How many requests of one key may run at once; its next ones wait, and nobody waits for them."""
     key_max_queued: int | None = Field(default=None, ge=1)
@@ -121,8 +123,11 @@ class ApiSettings(Settings):
     @classmethod
     def _keys_needed(cls, value: tuple[ApiKey, ...], info: ValidationInfo) -> tuple[ApiKey, ...]:
         host = info.data.get("host", "")
-        if not value and not is_loopback(host):
-            raise ValueError(f"needed, because HOST={host} can be reached from other machines (id:secret,…)")
+        if not (value or info.data.get("require_key") or is_loopback(host)):
+            raise ValueError(
+                f"needed, because HOST={host} can be reached from other machines (id:secret,…);"
+                " or REQUIRE_KEY=true, with keys of `python -m api.keys add`"
+            )
         return value
 
     @field_validator("tls_cert_file", "tls_key_file")

@@ -53,12 +53,13 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
 
 def _order(context: Context, request: Request) -> partial[Submission]:
     """Everything about a submission but its body: who, for how long, in which lane, and whom to tell."""
+    caller = context.caller(request)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
     query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
     return partial(
         Submission,
         id=new_request_id(),
-        tenant=context.tenant(request),
+        tenant=caller.tenant,
         base=base_of(request),
         lane=Lane.LOW if names.is_low_priority(headers.get(names.QUEUE_PRIORITY)) else Lane.NORMAL,
         webhook_url=_webhook(query.get("fal_webhook")),
@@ -68,8 +69,8 @@ def _order(context: Context, request: Request) -> partial[Submission]:
         keep_io=names.keeps_io(headers.get(names.STORE_IO)),
         retry=not names.is_set(headers.get(names.NO_RETRY)),
         max_queue_length=_queue_length(query.get("fal_max_queue_length")),
-        max_running=context.settings.key_max_running,
-        max_queued=context.settings.key_max_queued,
+        max_running=caller.max_running,
+        max_queued=caller.max_queued,
         idempotency_key=names.idempotency_key(headers.get(names.IDEMPOTENCY_KEY)),
     )
 

@@ -53,6 +53,10 @@ class Valkey:
         threading.Thread(target=_drain, args=(output,), daemon=True).start()
 
     @property
+    def is_up(self) -> bool:
+        return self._server is not None
+
+    @property
     def pid(self) -> int:
         assert self._server is not None
         return self._server.pid

@@ -30,6 +30,8 @@ from shared.queue.records import (
     Receipt,
     Rescue,
     Result,
+    StoredKey,
+    StoredKeys,
     Submission,
     View,
 )
@@ -204,6 +206,17 @@ def fleet() -> Command[Fleet]:
 def bind_store(store_id: str) -> Command[str]:
     """The id in force: the caller's own, or that of whoever came first."""
     return Command(scripts.load("bind_store"), (keys.STORE,), (store_id,), decode.text)
+
+
+def stored_keys(*, known: str = "") -> Command[StoredKeys]:
+    """The keys that were made at run time, unless `known` is still their version."""
+    return Command(scripts.load("stored_keys"), (keys.KEYS, keys.KEYS_VERSION), (known,), decode.stored_keys)
+
+
+def keep_key(key: StoredKey, *, version: str) -> Command[bool]:
+    """Whether it was written: not where the keys are not of that `version` any more."""
+    names = (keys.KEYS, keys.KEYS_VERSION)
+    return Command(scripts.load("keep_key"), names, (version, key.id, json.dumps(asdict(key))), decode.yes)
 
 
 def expect_files(files: Sequence[str], at_ms: int) -> Command[int]:

@@ -22,6 +22,9 @@ from shared.queue.records import (
     Receipt,
     Rescue,
     Result,
+    Secret,
+    StoredKey,
+    StoredKeys,
     Submission,
     View,
 )
@@ -30,6 +33,7 @@ from shared.queue.states import Lane, State
 EVENT_ID: Final = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 _PRESENCE: Final = frozenset(field.name for field in fields(Presence))
+_STORED_KEY: Final = frozenset(field.name for field in fields(StoredKey))
 
 Text = str | None
 
@@ -219,6 +223,21 @@ def fleet(reply: Reply) -> Fleet:
     )
     presences = sorted(map(_presence, workers), key=lambda presence: presence.worker)
     return Fleet(tuple(presences), queued, parked, running, oldest_ms, queued_cost=work, now_ms=now_ms)
+
+
+def stored_keys(reply: Reply) -> StoredKeys:
+    now_ms, version, *rest = cast("list[Reply]", reply)
+    stored = None
+    if rest:
+        words = cast("list[str]", rest[0])
+        stored = tuple(sorted(map(_stored_key, words[1::2]), key=lambda key: key.id))
+    return StoredKeys(cast("int", now_ms), cast("str", version), stored)
+
+
+def _stored_key(text: str) -> StoredKey:
+    said = {name: value for name, value in json.loads(text).items() if name in _STORED_KEY}
+    secrets = tuple(Secret(secret["sha256"], secret["until_ms"]) for secret in said.pop("secrets"))
+    return StoredKey(secrets=secrets, **said)
 
 
 def _presence(text: str) -> Presence:

@@ -30,6 +30,8 @@ Counters and constants, a handful, never deleted:
     kolors:watched                 string  when a rescuer last looked, ms
     kolors:work                    string  step-megapixels queued
     kolors:rings                   string  doorbells rung so far
+    kolors:keys                    hash    key id → JSON: digests of its secrets, its limits
+    kolors:keys-version            string  counts the changes of the keys
     kolors:store                   string  id of the file store in force
     image                          list    doorbells, read by Celery
 
@@ -68,6 +70,8 @@ WATCHED: Final = PREFIX + "watched"
 WORK: Final = PREFIX + "work"
 RINGS: Final = PREFIX + "rings"
 STORE: Final = PREFIX + "store"
+KEYS: Final = PREFIX + "keys"
+KEYS_VERSION: Final = PREFIX + "keys-version"
 POKE: Final = PREFIX + "poke:"
 CANCEL: Final = PREFIX + "cancel:"
 
@@ -115,6 +119,8 @@ PERSISTENT: Final = frozenset(
         WORK,
         RINGS,
         STORE,
+        KEYS,
+        KEYS_VERSION,
         DOORBELL,
     }
     | {f"{prefix}{lane}" for prefix in (FINISH, VIRTUAL) for lane in (0, 1)}

@@ -255,6 +255,36 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """What is kept of a key's secret: the SHA-256 of `id:secret`, hexadecimal. None: valid until it is replaced."""
+
+    sha256: str
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key that was made at run time. None in a limit means the server's default, 0 that there is none. It is read by
+    processes of other versions: whoever adds a field gives it a default."""
+
+    id: str
+    secrets: tuple[Secret, ...]
+    max_running: int | None = None
+    max_queued: int | None = None
+    revoked: bool = False
+    created_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKeys:
+    """`keys` is None where the caller has this version already."""
+
+    now_ms: int
+    version: str
+    keys: tuple[StoredKey, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rescue:
     """What one round of the rescuer did."""
 

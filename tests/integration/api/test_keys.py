@@ -1,0 +1,248 @@
+"""Keys that are made, limited, rotated and revoked at run time, as a running API sees them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+
+from api import keys as cli
+from api.settings import ApiSettings
+from shared.queue import commands, keys
+from shared.queue.connect import SyncRedis, open_sync
+from shared.queue.execute import run_sync
+from shared.queue.records import StoredKey
+from tests.conftest import Valkey
+from tests.integration.api.live import live
+
+ENDPOINT = "/fal-ai/kolors/image-to-image"
+INPUT = {"prompt": "p", "image_url": "https://example.com/a.png"}
+ROOT = Path(__file__).resolve().parents[3]
+SOON_S = 20
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[SyncRedis]:
+    client = open_sync(redis_url)
+    yield client
+    client.close()
+
+
+class Door:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def knock(self, credential: str, path: str = ENDPOINT) -> httpx.Response:
+        headers = {"Authorization": f"Key {credential}"}
+        return httpx.post(self.url + path, json=INPUT, headers=headers, trust_env=False, timeout=30)
+
+    def until(self, credential: str, status: int) -> None:
+        """A change holds within seconds, without a restart."""
+        self.wait_for(lambda: self.knock(credential).status_code == status)
+
+    def wait_for(self, happened: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + SOON_S
+        while not happened():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def door(keyed: ApiSettings) -> Iterator[Door]:
+    """Two keys come from the settings: `id:secret` and `other:secret`."""
+    with live(keyed) as url:
+        yield Door(url)
+
+
+def test_a_key_is_let_in_until_it_is_revoked(door: Door, redis: SyncRedis) -> None:
+    assert door.knock("me:guess").status_code == 401
+    credential = cli.add(redis, "me")
+    door.until(credential, 200)
+    assert door.knock("me:guess").status_code == 401
+    cli.revoke(redis, "me")
+    door.until(credential, 401)
+    assert door.knock("id:secret").status_code == 200
+    with pytest.raises(cli.NotPossible, match="revoked"):
+        cli.add(redis, "me")
+
+
+def test_a_key_of_the_settings_can_be_revoked(door: Door, redis: SyncRedis) -> None:
+    assert door.knock("id:secret").status_code == 200
+    cli.revoke(redis, "id")
+    door.until("id:secret", 401)
+    assert door.knock("other:secret").status_code == 200
+
+
+def test_both_secrets_are_valid_while_a_key_is_rotated_and_see_the_same(door: Door, redis: SyncRedis) -> None:
+    old = cli.add(redis, "me")
+    door.until(old, 200)
+    status_url = door.knock(old).json()["status_url"]
+    new = cli.rotate(redis, "me", overlap_s=3600)
+    door.until(new, 200)
+    assert door.knock(old).status_code == 200
+    answer = httpx.get(status_url, headers={"Authorization": f"Key {new}"}, trust_env=False)
+    assert answer.status_code == 202, "it is the same tenant"
+    cli.rotate(redis, "me", overlap_s=0)
+    door.until(new, 401)
+    assert door.knock(old).status_code == 401
+
+
+def test_the_old_secret_ends_by_itself(door: Door, redis: SyncRedis) -> None:
+    old = cli.add(redis, "me")
+    door.until(old, 200)
+    new = cli.rotate(redis, "me", overlap_s=1.5)
+    door.until(old, 401)
+    assert door.knock(new).status_code == 200
+
+
+def test_a_keys_own_limit_holds(door: Door, redis: SyncRedis) -> None:
+    credential = cli.add(redis, "me", max_queued=1)
+    door.until(credential, 200)
+    assert door.knock(credential).status_code == 429
+    cli.limit(redis, "me", max_running=None, max_queued=2)
+    door.until(credential, 200)
+    assert door.knock(credential).status_code == 429
+    assert door.knock("id:secret").status_code == 200
+
+
+def test_the_first_key_closes_an_open_server_and_the_last_one_does_not_open_it(
+    keyed: ApiSettings, redis: SyncRedis
+) -> None:
+    with live(keyed.model_copy(update={"api_keys": ()})) as url:
+        door = Door(url)
+        assert door.knock("any:key").status_code == 200
+        credential = cli.add(redis, "me")
+        door.until("any:key", 401)
+        cli.revoke(redis, "me")
+        door.until(credential, 401)
+        assert door.knock("any:key").status_code == 401
+
+
+def test_the_keys_are_known_from_the_first_call_on(keyed: ApiSettings, redis: SyncRedis) -> None:
+    credential = cli.add(redis, "me")
+    with live(keyed.model_copy(update={"api_keys": ()})) as url:
+        assert Door(url).knock(credential).status_code == 200
+        assert Door(url).knock("any:key").status_code == 401
+
+
+def test_while_redis_is_away_at_the_start_nobody_is_let_in(keyed: ApiSettings, valkey: Valkey, redis_url: str) -> None:
+    valkey.stop()
+    try:
+        with live(keyed) as url:
+            door = Door(url)
+            assert [door.knock(key).status_code for key in ("id:secret", "no:body")] == [503, 503]
+            valkey.start()
+            door.until("id:secret", 200)
+            assert door.knock("no:body").status_code == 401
+    finally:
+        if not valkey.is_up:
+            valkey.start()
+
+
+def test_two_changes_at_once_are_both_made(redis: SyncRedis) -> None:
+    def interrupted(key: StoredKey | None, now_ms: int) -> StoredKey:
+        if not calls:
+            cli.add(redis, "other")
+        calls.append(now_ms)
+        return StoredKey("me", ())
+
+    calls: list[int] = []
+    cli.change(redis, "me", interrupted)
+    assert len(calls) == 2
+    assert [key.id for key in run_sync(redis, commands.stored_keys()).keys or ()] == ["me", "other"]
+
+
+@pytest.mark.parametrize("id", ["", "a:b", "a b", "x" * 65, "ä"])
+def test_an_id_is_a_plain_word(redis: SyncRedis, id: str) -> None:
+    with pytest.raises(cli.NotPossible):
+        cli.add(redis, id)
+
+
+def test_what_is_not_there_cannot_be_changed(redis: SyncRedis) -> None:
+    with pytest.raises(cli.NotPossible):
+        cli.rotate(redis, "nobody", overlap_s=0)
+    with pytest.raises(cli.NotPossible):
+        cli.limit(redis, "nobody", max_running=1, max_queued=None)
+
+
+def test_a_newer_version_may_know_more_of_a_key(redis: SyncRedis) -> None:
+    cli.add(redis, "me")
+    known = str(redis.execute_command("HGET", keys.KEYS, "me"))
+    redis.execute_command("HSET", keys.KEYS, "me", known.replace("{", '{"colour": "red", ', 1))
+    assert [key.id for key in run_sync(redis, commands.stored_keys()).keys or ()] == ["me"]
+
+
+def run(redis_url: str, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "api.keys", *words],
+        cwd=ROOT,
+        env=os.environ | {"REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_command(redis_url: str) -> None:
+    status, credential = run(redis_url, "add", "me", "--running", "2")
+    assert status == 0
+    assert re.fullmatch(r"me:[A-Za-z0-9_-]{43}\n", credential)
+    assert run(redis_url, "add", "me") == (1, "there is a key me already\n")
+    assert run(redis_url, "limit", "me", "--queued", "0") == (0, "")
+    assert run(redis_url, "rotate", "me")[1] != credential
+    heads, row = run(redis_url, "list")[1].splitlines()
+    assert heads.split()[2:6] == ["STATE", "SECRETS", "RUNNING", "QUEUED"]
+    assert row.split()[2:6] == ["valid", "2", "default", "none"]
+    assert run(redis_url, "revoke", "me") == (0, "")
+    assert run(redis_url, "list")[1].splitlines()[1].split()[2:4] == ["revoked", "0"]
+    assert run(redis_url, "rotate", "me")[0] == 1
+    assert run("redis://127.0.0.1:1/0", "list")[0] == 1
+
+
+def everything(redis: SyncRedis) -> str:
+    """All that Redis holds, as text."""
+    found: list[str] = []
+    for name in cast("list[str]", redis.execute_command("KEYS", "*")):
+        read = {"hash": ("HGETALL",), "string": ("GET",), "zset": ("ZRANGE", 0, -1), "list": ("LRANGE", 0, -1)}
+        read |= {"stream": ("XRANGE", "-", "+"), "set": ("SMEMBERS",)}
+        verb, *rest = read[str(redis.execute_command("TYPE", name))]
+        found.append(f"{name} {redis.execute_command(str(verb), name, *rest)}")
+    return "\n".join(found)
+
+
+def test_no_secret_is_logged_or_stored(tmp_path: Path, redis_url: str, redis: SyncRedis) -> None:
+    """At the loudest level: of good and bad keys, in calls that succeed, that are refused and that fail."""
+    made = cli.add(redis, "me")
+    environment = {"API_KEYS": "own:T0P-own", "LOG_LEVEL": "DEBUG", "PORT": "0", "DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "api"],
+        cwd=ROOT,
+        env=os.environ | {"REDIS_URL": redis_url} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if address := re.search(r"running on (http://[0-9.:]+)", line):
+                break
+        else:
+            raise AssertionError("".join(said))
+        door = Door(address[1])
+        for credential in ("own:T0P-own", made, "own:T0P-guess", "me:T0P-guess", "T0P-guess"):
+            for path in (ENDPOINT, "/storage/upload/initiate", "/no/such/path"):
+                door.knock(credential, path)
+        process.terminate()
+        said += process.stderr
+    text = "".join(said) + everything(redis)
+    assert len(said) > 2
+    for secret in ("T0P-own", "T0P-guess", made.partition(":")[2]):
+        assert secret not in text
