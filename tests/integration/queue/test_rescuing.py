@@ -8,7 +8,7 @@ from shared.queue import commands, doorbell, keys
 from shared.queue.records import Cancellation, Finish, Held, Lease, Rescue
 from shared.queue.scripts import MAX_ATTEMPTS, SILENCE_MS, UNTOLD_TTL_S
 from shared.queue.states import State
-from tests.integration.queue.line import LEASE_MS, RETENTION_S, Line
+from tests.integration.queue.line import LEASE_MS, PASSING, RETENTION_S, Line
 
 NOTHING = Rescue(requeued=0, failed=0, cancelled=0, rung=0)
 
@@ -83,8 +83,12 @@ def test_what_a_living_worker_dropped_is_no_crash(line: Line) -> None:
 
 
 def lease_ends_in_ms(line: Line, id: str) -> float:
+    return ends_in_ms(line, keys.LEASES, id)
+
+
+def ends_in_ms(line: Line, index: str, id: str) -> float:
     seconds, microseconds = map(int, cast("list[str]", line.redis.execute_command("TIME")))
-    return float(str(line.redis.execute_command("ZSCORE", keys.LEASES, id))) - seconds * 1000 - microseconds / 1000
+    return float(str(line.redis.execute_command("ZSCORE", index, id))) - seconds * 1000 - microseconds / 1000
 
 
 def away(line: Line, ms: int) -> None:
@@ -100,6 +104,20 @@ def test_time_in_which_nobody_looked_does_not_count(line: Line, held: Held, by_m
     assert line.rescue().requeued == 0
     assert LEASE_MS / 2 < lease_ends_in_ms(line, "a") <= LEASE_MS
     assert line.finish(held) is Finish.ACCEPTED
+
+
+def test_a_clock_that_is_set_back_puts_nothing_off(line: Line, held: Held) -> None:
+    line.finish(held)
+    line.submit("b")
+    line.finish(line.take(), PASSING, retry_delay_ms=LEASE_MS)
+    line.rescue()
+    hour_ms = 60 * LEASE_MS
+    line.redis.execute_command("INCRBY", keys.WATCHED, hour_ms)
+    for index, id in ((keys.WEBHOOKS, "a"), (keys.DELAYED, "b")):
+        line.redis.execute_command("ZINCRBY", index, hour_ms, id)
+    line.rescue()
+    assert ends_in_ms(line, keys.WEBHOOKS, "a") <= 0
+    assert LEASE_MS / 2 < ends_in_ms(line, keys.DELAYED, "b") <= LEASE_MS
 
 
 def test_rescuers_that_are_always_late_still_see_leases_end(line: Line, held: Held) -> None:
