@@ -1,10 +1,11 @@
-"""Every process but Redis and the clients has a clock that is an hour off, some early and some late (libfaketime)."""
+"""Clocks that are an hour off (libfaketime): of all but Redis and the clients, or of Redis, set while it is in use."""
 
 import importlib.util
 import signal
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.parts import Part
 from tests.chaos.scene import PATIENCE_S, Fault, Scene
 
 _OFF: Final = {"worker-1": "+1h", "worker-2": "-1h", "api-1": "-1h", "api-2": "+1h", "courier": "+1h"}
@@ -13,21 +14,35 @@ _NAMES: Final = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC")
 
 async def _set(scene: Scene) -> None:
     for name, by in _OFF.items():
-        part = scene.stage.parts[name]
-        part.environment |= dict(zip(_NAMES, (str(_library()), by, "1"), strict=True))
-        part.signal(signal.SIGTERM)
-        await part.ended(PATIENCE_S)
-        scene.note(f"its clock is set {by}", name)
+        await _restart(scene, scene.stage.parts[name], by)
     await scene.stage.is_whole()
 
 
 async def _set_right(scene: Scene) -> None:
     for name in _OFF:
-        part = scene.stage.parts[name]
-        for variable in _NAMES:
-            part.environment.pop(variable, None)
-        part.signal(signal.SIGTERM)
-        await part.ended(PATIENCE_S)
+        await _restart(scene, scene.stage.parts[name])
+
+
+async def _set_redis(scene: Scene) -> None:
+    """Forwards, and back at the next turn, in the middle of everybody's leases."""
+    await _restart(scene, scene.stage.valkey, "" if scene.memory.pop("set", False) else "+1h")
+    scene.memory["set"] = "FAKETIME" in scene.stage.valkey.environment
+    await scene.stage.redis_is_back()
+
+
+async def _set_redis_right(scene: Scene) -> None:
+    if "FAKETIME" in scene.stage.valkey.environment:
+        await _restart(scene, scene.stage.valkey)
+
+
+async def _restart(scene: Scene, part: Part, by: str = "") -> None:
+    """With another clock, or with the right one."""
+    faked = dict(zip(_NAMES, (str(_library()), by, "1"), strict=True)) if by else {}
+    kept = {name: value for name, value in part.environment.items() if name not in _NAMES}
+    part.environment = kept | faked
+    part.signal(signal.SIGTERM)
+    await part.ended(PATIENCE_S)
+    scene.note(f"its clock is set {by or 'right'}", part.name)
 
 
 def _library() -> Path | None:
@@ -50,5 +65,12 @@ FAULTS = [
         rounds=1,
         longer=1,
         needs=_lacking,
-    )
+    ),
+    Fault(
+        "redis-clock",
+        "the clock of Redis is set an hour forwards, and back",
+        _set_redis,
+        heal=_set_redis_right,
+        needs=_lacking,
+    ),
 ]

@@ -16,6 +16,7 @@ from tests.chaos.scene import PATIENCE_S, Fault, Scene
 from tests.chaos.wire import Spoken
 
 _LEFT_ALONE_S = 1.0
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,15 @@ def said(verb: str, *, answered: bool, fits: Callable[[Spoken, Any], bool] = lam
 
 
 async def downloading(scene: Scene) -> Reached:
-    """Half of the picture has come."""
+    """Half of the picture has come, and the request is still that worker's."""
+    for _ in range(_TRIES):
+        reached = await _half_a_picture(scene)
+        if reached is not None:
+            return reached
+    raise TimeoutError("no download of a held request")
+
+
+async def _half_a_picture(scene: Scene) -> Reached | None:
     stage = scene.stage
     while not stage.world.fetching.empty():
         stage.world.fetching.get_nowait()
@@ -75,6 +84,9 @@ async def downloading(scene: Scene) -> Reached:
 
     await stage.until(acknowledged, "the submit is acknowledged", PATIENCE_S)
     owner = str(await stage.ask("HGET", keys.request(scene.load.requests[token]), "worker")).partition("@")[0]
+    if owner not in stage.parts:
+        stage.world.slow.set()
+        return None
     return Reached(stage.parts[owner], stage.world.slow.set, stage.world.slow.set, scene.load.requests[token])
 
 
