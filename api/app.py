@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from api import errors
 from api.auth import Keyring
+from api.body import Room
 from api.context import Context
 from api.edge import Edge
 from api.grants import Grants
@@ -71,6 +72,7 @@ def _open(settings: ApiSettings) -> Context:
         redis=Pipe(redis),
         store=open_store(settings),
         hub=Hub(Pokes(redis)),
+        room=Room(settings.max_bodies_bytes),
         keyring=Keyring(
             settings.api_keys,
             required=settings.require_key,

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 from starlette.requests import Request
 
 from api.auth import Caller, Keyring
+from api.body import Room
 from api.hub import Hub
 from api.settings import ApiSettings
 from shared.files.base import Store
@@ -27,6 +28,8 @@ class Context:
     store: Store
     """Blocks: call it in a thread (`starlette.concurrency.run_in_threadpool`)."""
     hub: Hub
+    room: Room
+    """For the bodies of JSON calls."""
     keyring: Keyring
     signing_keys: SigningKeys
 

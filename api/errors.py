@@ -24,6 +24,7 @@ from shared.errors import (
     ServiceUnavailable,
     TooLarge,
     TooManyQueued,
+    TooSlow,
     UnknownPath,
     UnknownRequest,
 )
@@ -51,6 +52,7 @@ TABLE: Mapping[type[Error], Row] = {
     UnknownPath: Row(404),
     FileMissing: Row(404),
     TooLarge: Row(413, "bad_request"),
+    TooSlow: Row(408, "bad_request", {"connection": "close"}),
     IdempotencyConflict: Row(422, "bad_request"),  # fal's Python client retries a 409 for 50 s
     QueueFull: Row(429, headers=_FULL),
     TooManyQueued: Row(429, "concurrent_requests_limit", _FULL),

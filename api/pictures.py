@@ -5,16 +5,17 @@ known by its path alone, under whatever name of this server it was made: its key
 has been given it. Anything else is left to the worker to fetch. Knows nothing about pixels.
 """
 
-import base64
-import binascii
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 
 from api.context import Context
+from api.data_uri import decode
+from api.lifting import Lifted
+from api.spool import spool
 from shared.errors import InvalidInput, Problem
 from shared.files import keys
 from shared.files.base import FileMissing
@@ -23,8 +24,6 @@ from shared.queue import commands
 _LONGEST_URL = 8192
 _WAITING_S = 7 * 86_400
 """How long an input may wait in the queue, beside its retention; completion sets an earlier date."""
-_DATA_URI = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),", re.IGNORECASE)
-_PLAIN_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
 _LOCATION = ("body", "image_url")
 
 
@@ -40,10 +39,13 @@ class Picture:
     stored: bool = False
 
 
-async def place(context: Context, url: str, request_id: str) -> Picture:
-    """Raises `InvalidInput` for an address of no use, `StoreUnavailable`, `ServiceUnavailable`."""
+async def place(context: Context, url: str, lifted: Lifted, request_id: str) -> Picture:
+    """`url` is as it was read from what is left in `lifted`.
+
+    Raises `InvalidInput` for an address of no use, `StoreUnavailable`, `ServiceUnavailable`.
+    """
     if url[:5].lower() == "data:":
-        return await _store(context, url, request_id)
+        return await _store(context, lifted.pieces(url), request_id)
     if len(url) > _LONGEST_URL:
         raise _problem("The address is too long", "sequence_too_long", {"max_length": _LONGEST_URL})
     try:
@@ -64,42 +66,16 @@ async def discard(context: Context, picture: Picture) -> None:
         await context.run(commands.forget_files([picture.key]))
 
 
-async def _store(context: Context, url: str, request_id: str) -> Picture:
-    content_type, content = await run_in_threadpool(decode, url, context.settings.max_download_bytes)
+async def _store(context: Context, pieces: Iterator[str], request_id: str) -> Picture:
+    settings = context.settings
     key = keys.input_picture(request_id)
-    expires_at = datetime.now(UTC) + timedelta(seconds=context.settings.retention_s + _WAITING_S)
-    await context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
-    await run_in_threadpool(context.store.put, key, content, content_type=content_type, expires_at=expires_at)
+    expires_at = datetime.now(UTC) + timedelta(seconds=settings.retention_s + _WAITING_S)
+    with spool(settings.data_dir / "spool") as file:
+        content_type = await run_in_threadpool(decode, pieces, settings.max_download_bytes, file)
+        file.seek(0)
+        await context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
+        await run_in_threadpool(context.store.put, key, file, content_type=content_type, expires_at=expires_at)
     return Picture(f"data:{content_type};base64,", key, stored=True)
-
-
-def decode(url: str, max_bytes: int) -> tuple[str, bytes]:
-    """(media type, bytes) of a data: URI. Raises `InvalidInput` as the worker would for a picture it cannot load."""
-    head = _DATA_URI.match(url, 0, 1024)
-    if head is None:
-        raise _problem("Image load error: the data URI is not well formed", "image_load_error")
-    text = url[head.end() :]
-    if len(text) > max_bytes * 2:
-        raise _too_large(max_bytes)
-    try:
-        read = _from_base64 if head["parameters"].lower().endswith(";base64") else unquote_to_bytes
-        content = read(text)
-    except (binascii.Error, ValueError) as error:
-        raise _problem("Image load error: the data URI is not base64", "image_load_error") from error
-    if not content:
-        raise _problem("Image load error: the data URI is empty", "image_load_error")
-    if len(content) > max_bytes:
-        raise _too_large(max_bytes)
-    content_type = head["type"].strip().lower()
-    return content_type if _PLAIN_TYPE.fullmatch(content_type) else "application/octet-stream", content
-
-
-def _from_base64(text: str) -> bytes:
-    """Both alphabets, percent-encoded or not, with or without padding and line breaks."""
-    if "%" in text:
-        text = unquote(text)
-    plain = "".join(text.split()).rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
-    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
 
 
 def _own_key(context: Context, url: str) -> str | None:
@@ -120,7 +96,3 @@ def _is_there(context: Context, key: str) -> bool:
 
 def _problem(message: str, kind: str, context: dict[str, object] | None = None) -> InvalidInput:
     return InvalidInput(Problem(_LOCATION, message, kind, context))
-
-
-def _too_large(max_bytes: int) -> InvalidInput:
-    return _problem(f"The picture may have at most {max_bytes} bytes", "file_too_large", {"max_size": max_bytes})

@@ -75,6 +75,8 @@ class ApiSettings(Settings):
 
     max_body_bytes: int = Field(default=70 * 1024 * 1024, ge=1024)
     """Of one JSON call. A data: URI of `MAX_DOWNLOAD_BYTES` still fits in."""
+    max_bodies_bytes: int = Field(default=256 * 1024 * 1024, validate_default=True)
+    """Of all JSON calls that are being read at once. Beyond that, a call is asked to come again."""
     max_upload_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
     """Of one uploaded file."""
     reject_invalid_at_submit: bool = False
@@ -142,6 +144,13 @@ class ApiSettings(Settings):
     def _both(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if "tls_cert_file" in info.data and (info.data["tls_cert_file"] is None) != (value is None):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or none")
+        return value
+
+    @field_validator("max_bodies_bytes")
+    @classmethod
+    def _one_fits(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_body_bytes", 0):
+            raise ValueError("must be at least MAX_BODY_BYTES")
         return value
 
     @field_validator("public_url")

@@ -3,8 +3,8 @@
 Small bodies stay in memory, larger ones go to a file without a name in `DATA_DIR`: nothing is left of it after a crash.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
@@ -12,45 +12,43 @@ from typing import BinaryIO, cast
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from shared.errors import BadRequest, TooLarge
+from api.body import arriving, check_length, too_large
 from shared.files.base import StoreUnavailable
 
-_IN_MEMORY_BYTES = 1024 * 1024
-_AT_ONCE_BYTES = 512 * 1024
+_IN_MEMORY_BYTES = 256 * 1024
+"""Of each file, and as much again of what is on its way there."""
+
+
+@contextmanager
+def spool(folder: Path) -> Generator[BinaryIO]:
+    """A file that is gone after the block; `folder` is for when it grows. A full disk is `StoreUnavailable`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES, dir=str(folder)) as file:
+            yield cast("BinaryIO", file)
+    except OSError as error:
+        raise StoreUnavailable(f"The file cannot be kept: {error.strerror}") from error
 
 
 @asynccontextmanager
 async def spooled(request: Request, max_bytes: int, folder: Path) -> AsyncGenerator[BinaryIO]:
-    """The body, standing at its first byte. Raises `TooLarge`, as soon as it is known, and `StoreUnavailable` where
-    the disk is full."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal():
-        raise BadRequest("Content-Length is no number")
-    if int(length) > max_bytes:
-        raise _too_large(max_bytes)
-    await run_in_threadpool(folder.mkdir, parents=True, exist_ok=True)
-    with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES, dir=str(folder)) as spool:
-        file = cast("BinaryIO", spool)
-        try:
-            await _receive(request, max_bytes, file)
-        except OSError as error:
-            raise StoreUnavailable(f"The upload cannot be kept: {error.strerror}") from error
+    """The body, standing at its first byte. Raises `TooLarge`, as soon as it is known, `TooSlow`, and
+    `StoreUnavailable` where the disk is full."""
+    check_length(request, max_bytes)
+    with spool(folder) as file:
+        await _receive(request, max_bytes, file)
         yield file
 
 
 async def _receive(request: Request, max_bytes: int, file: BinaryIO) -> None:
     read, waiting = 0, bytearray()
-    async for chunk in request.stream():
+    async for chunk in arriving(request):
         read += len(chunk)
         if read > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         waiting += chunk
-        if len(waiting) >= _AT_ONCE_BYTES:
+        if len(waiting) >= _IN_MEMORY_BYTES:
             await run_in_threadpool(file.write, bytes(waiting))
             waiting.clear()
     await run_in_threadpool(file.write, bytes(waiting))
     file.seek(0)
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The body may have at most {max_bytes} bytes")

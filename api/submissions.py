@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from api import pictures
-from api.body import read_body
+from api.body import received
 from api.context import Context
+from api.lifting import LARGE_BYTES, Lifted, lift
 from api.origins import base_of
 from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull, TooManyQueued
 from shared.queue import commands
@@ -26,8 +27,6 @@ from shared.wire.image import Input, NotAnObject, most_px, read_input
 from shared.wire.queue import new_request_id
 
 _LONGEST_WEBHOOK = 2048
-_LARGE = 1024 * 1024
-"""Bodies from here on are hashed in a thread, beside the event loop."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -38,11 +37,18 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     is no JSON object is always refused. Raises `InvalidInput` and every `Refused`.
     """
     order = _order(context, request)
-    body = await read_body(request, context.settings.max_body_bytes)
-    sha256 = _sha256(body) if len(body) < _LARGE else await run_in_threadpool(_sha256, body)
+    async with received(request, context.room, context.settings.max_body_bytes) as body:
+        return await _submit(context, order, body, invalid_is_refused=invalid_is_refused)
+
+
+async def _submit(
+    context: Context, order: partial[Submission], body: bytearray, *, invalid_is_refused: bool
+) -> Receipt:
+    sha256, lifted = _read(body) if len(body) < LARGE_BYTES else await run_in_threadpool(_read, body)
     order = partial(order, body_sha256=sha256)
     try:
-        return await _enqueue(context, order, read_input(body))
+        given = read_input(lifted.text) if lifted.text is body else await run_in_threadpool(read_input, lifted.text)
+        return await _enqueue(context, order, given, lifted)
     except NotAnObject:
         raise
     except InvalidInput as error:
@@ -75,9 +81,9 @@ def _order(context: Context, request: Request) -> partial[Submission]:
     )
 
 
-async def _enqueue(context: Context, order: partial[Submission], given: Input) -> Receipt:
+async def _enqueue(context: Context, order: partial[Submission], given: Input, lifted: Lifted) -> Receipt:
     cost_px = most_px(given, context.settings.max_pixels) * given.num_images
-    picture = await pictures.place(context, given.image_url, order.keywords["id"])
+    picture = await pictures.place(context, given.image_url, lifted, order.keywords["id"])
     submission = order(
         input=given.to_queue(image_url=picture.url),
         cost_px=cost_px,
@@ -86,11 +92,7 @@ async def _enqueue(context: Context, order: partial[Submission], given: Input) -
     )
     try:
         receipt = await _run(context, submission)
-    except (
-        QueueFull,
-        TooManyQueued,
-        IdempotencyConflict,
-    ):  # after any other fault the script may have run: the picture is needed
+    except (QueueFull, TooManyQueued, IdempotencyConflict):  # after other faults it may be needed: who knows what ran
         await pictures.discard(context, picture)
         raise
     if receipt.replayed:
@@ -102,8 +104,8 @@ async def _run(context: Context, submission: Submission) -> Receipt:
     return await context.run(commands.submit(submission, retention_s=context.settings.retention_s))
 
 
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+def _read(body: bytearray) -> tuple[str, Lifted]:
+    return hashlib.sha256(body).hexdigest(), lift(body)
 
 
 def _webhook(url: str | None) -> str | None:

@@ -14,7 +14,7 @@ They are converted twice only: `worker.outcomes` turns them into an `Outcome` th
     │   ├── OutOfMemory           it does not fit the device: worth another attempt
     │   └── InternalFault         our bug
     ├── Refused                   the API did not accept the call
-    │   ├── BadCredentials  BadRequest  UnknownRequest  UnknownPath  TooLarge
+    │   ├── BadCredentials  BadRequest  UnknownRequest  UnknownPath  TooLarge  TooSlow
     │   ├── QueueFull  TooManyQueued  IdempotencyConflict
     │   └── ServiceUnavailable    Redis or the store cannot answer now
     └── WrongSetting              the process must not start
@@ -143,6 +143,10 @@ class UnknownPath(Refused):
 
 class TooLarge(Refused):
     """The body is larger than this server accepts."""
+
+
+class TooSlow(Refused):
+    """The body did not come on."""
 
 
 class QueueFull(Refused):

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from api import serving
-from api.body import read_body
+from api.body import received
 from api.context import context_of
 from api.errors import json_response
 from api.grants import Grant, Grants, Purpose
@@ -105,7 +105,8 @@ class Files:
 
 async def _complete(uploads: Uploads, request: Request, place: Grant) -> Response:
     try:
-        body: object = json.loads(await read_body(request, _COMPLETE_BYTES))
+        async with received(request, context_of(request).room, _COMPLETE_BYTES) as text:
+            body: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is no JSON") from error
     await uploads.complete(place, body)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from api.body import read_body
+from api.body import received
 from api.context import context_of
 from api.errors import json_response
 from api.grants import Grant, Grants, Purpose
@@ -62,7 +62,8 @@ class Storage:
         context = context_of(request)
         tenant = context.tenant(request)
         try:
-            body: dict[str, object] = json.loads(await read_body(request, _BODY_BYTES))
+            async with received(request, context.room, _BODY_BYTES) as text:
+                body: dict[str, object] = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is no JSON") from error
         if not isinstance(body, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
