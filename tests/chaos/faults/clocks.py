@@ -1,5 +1,6 @@
 """Clocks that are an hour off (libfaketime): of all but Redis and the clients, or of Redis, set while it is in use."""
 
+import asyncio
 import importlib.util
 import signal
 from pathlib import Path
@@ -13,14 +14,12 @@ _NAMES: Final = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC")
 
 
 async def _set(scene: Scene) -> None:
-    for name, by in _OFF.items():
-        await _restart(scene, scene.stage.parts[name], by)
+    await asyncio.gather(*(_restart(scene, scene.stage.parts[name], by) for name, by in _OFF.items()))
     await scene.stage.is_whole()
 
 
 async def _set_right(scene: Scene) -> None:
-    for name in _OFF:
-        await _restart(scene, scene.stage.parts[name])
+    await asyncio.gather(*(_restart(scene, scene.stage.parts[name]) for name in _OFF))
 
 
 async def _set_redis(scene: Scene) -> None:
