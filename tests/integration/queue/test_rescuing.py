@@ -95,6 +95,7 @@ def away(line: Line, ms: int) -> None:
     """Redis was away from everybody, or its clock was set, by so much: what it remembers is that much older."""
     line.redis.execute_command("INCRBY", keys.WATCHED, -ms)
     line.redis.execute_command("ZINCRBY", keys.LEASES, -ms, "a")
+    line.redis.execute_command("ZADD", keys.WORKERS, "XX", "INCR", -ms, "w")
 
 
 @pytest.mark.parametrize("by_ms", [60 * LEASE_MS, -60 * LEASE_MS], ids=["away, or set forward", "set back"])
@@ -127,6 +128,19 @@ def test_rescuers_that_are_always_late_still_see_leases_end(line: Line, held: He
         line.redis.execute_command("ZINCRBY", keys.LEASES, -LEASE_MS, "a")
         line.rescue()
     assert lease_ends_in_ms(line, "a") <= LEASE_MS - 10 * SILENCE_MS
+
+
+@pytest.mark.parametrize("by_ms", [60 * LEASE_MS, -60 * LEASE_MS], ids=["away, or set forward", "set back"])
+def test_a_worker_that_died_about_then_still_dies_with_its_leases(line: Line, held: Held, by_ms: int) -> None:
+    line.renew(held)
+    line.rescue()
+    away(line, by_ms)
+    line.rescue()
+    for index in (keys.LEASES, keys.WORKERS):  # the time that both had left passes
+        member = "a" if index == keys.LEASES else "w"
+        line.redis.execute_command("ZINCRBY", index, -LEASE_MS, member)
+    assert line.rescue().requeued == 1
+    assert line.field("a", "crashes") == "1"
 
 
 def test_the_lease_of_a_dead_worker_ends_all_the_same_after_redis_was_away(line: Line, held: Held) -> None:
