@@ -78,6 +78,12 @@ _LOGS: Json = {
     "required": False,
     "schema": {"type": "number", "description": "Whether to include logs (`1`) in the response or not (`0`)."},
 }
+_PREVIEWS: Json = {
+    "name": "previews",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "number", "description": "Whether to include a preview (`1`), where the workers make any."},
+}
 
 
 def _submit() -> Json:
@@ -105,7 +111,7 @@ def _submit() -> Json:
 
 def _status(request: Json) -> Json:
     return {
-        "parameters": [request, _LOGS],
+        "parameters": [request, _LOGS, _PREVIEWS],
         "responses": {
             "200": _answer("The request is complete.", _ref("QueueStatus")),
             "202": _answer("The request is waiting or running.", _ref("QueueStatus")),
@@ -119,7 +125,7 @@ def _stream(request: Json) -> Json:
     resume = _header("Last-Event-ID", {"type": "string"}, "Continue after this event.")
     events = {"text/event-stream": {"schema": {"type": "string"}}}
     return {
-        "parameters": [request, _LOGS, resume],
+        "parameters": [request, _LOGS, _PREVIEWS, resume],
         "responses": {
             "200": {"description": "One status per change, until the request is complete.", "content": events},
             "204": {"description": "There is nothing after the given event and nothing will come."},
@@ -243,6 +249,13 @@ _QUEUE_STATUS: Json = {
                 "step": {"type": "integer"},
                 "steps": {"type": "integer"},
                 "eta_seconds": {"type": "number", "nullable": True},
+            },
+        },
+        "preview": {
+            "type": "object",
+            "properties": {
+                "step": {"type": "integer"},
+                "url": {"type": "string", "description": "A small picture as a data: URI."},
             },
         },
         "error": {"type": "string", "description": "Why it failed."},

@@ -15,7 +15,7 @@ from api.callers import CallerGone, unless_gone
 from api.context import Context
 from shared.errors import ServiceUnavailable
 from shared.queue import commands
-from shared.queue.records import Event, View
+from shared.queue.records import Event, Preview, View
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _RETRY_S = 1.0
@@ -51,11 +51,14 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def statuses(context: Context, view: View, after: str, *, logs: bool) -> AsyncGenerator[bytes]:
+async def statuses(
+    context: Context, view: View, after: str, *, logs: bool, previews: bool = False
+) -> AsyncGenerator[bytes]:
     """Frames until the request is complete, gone, or the server closes.
 
     One per entry of the request's history after `after`, and one without an id whenever its place in the queue has
-    changed in between. Silence is broken by comments, and so is a time in which Redis cannot answer.
+    changed in between. With `previews` the newest preview goes with the newest entry. Silence is broken by comments,
+    and so is a time in which Redis cannot answer.
     """
     pause_s = context.settings.sse_keepalive_s
     told_position = view.position
@@ -69,9 +72,10 @@ async def statuses(context: Context, view: View, after: str, *, logs: bool) -> A
                 continue
             if now is None:
                 return
+            shown = await _preview(context, view.id) if previews and events else None
             for event in events:
                 after = event.id
-                yield frame(status.dump(status.of_event(now, event, logs=logs)), event.id)
+                yield _entry(now, event, logs=logs, preview=shown if event is events[-1] else None)
             if events:
                 told_position = now.position
                 if events[-1].state.is_final:
@@ -85,6 +89,18 @@ async def statuses(context: Context, view: View, after: str, *, logs: bool) -> A
                 yield frame(status.dump(status.of_view(now, None)))
             if not await bell.wait(pause_s):
                 yield KEEP_ALIVE
+
+
+def _entry(now: View, event: Event, *, logs: bool, preview: Preview | None) -> bytes:
+    return frame(status.dump(status.with_preview(status.of_event(now, event, logs=logs), preview)), event.id)
+
+
+async def _preview(context: Context, id: str) -> Preview | None:
+    """One that cannot be had now is none: the next entry brings another."""
+    try:
+        return await context.run(commands.preview(id))
+    except ServiceUnavailable:
+        return None
 
 
 async def _look(context: Context, id: str, after: str) -> tuple[list[Event], View | None]:

@@ -6,7 +6,7 @@ Polls and stream events are made here alike, so they can never disagree.
 import json
 from collections.abc import Sequence
 
-from shared.queue.records import Event, View
+from shared.queue.records import Event, Preview, View
 from shared.queue.states import State, WireStatus, wire_status
 from shared.wire.queue import Log, Metrics, Progress, Status, links, log
 
@@ -34,6 +34,13 @@ def of_event(view: View, event: Event, *, logs: bool) -> Status:
         step, steps = (event.step or 0, event.steps or view.steps)
         status["progress"] = _progress(view, step, steps, event.at_ms)
     return status
+
+
+def with_preview(status: Status, preview: Preview | None) -> Status:
+    """Only a running request has one."""
+    if preview is None or status["status"] != WireStatus.IN_PROGRESS:
+        return status
+    return {**status, "preview": {"step": preview.step, "url": preview.url}}
 
 
 def logs_of(events: Sequence[Event]) -> list[Log]:

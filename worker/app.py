@@ -119,7 +119,7 @@ def compose(settings: WorkerSettings) -> Station:
     runner, device = open_runner(settings)
     if settings.kolors_model != FAKE:
         know_caps(settings, runner)
-    engine: Engine[Any, Any] = Engine(runner, hang_s=hang_s, on_fatal=on_fatal)
+    engine: Engine[Any, Any] = Engine(runner, previews_s=settings.previews_s, hang_s=hang_s, on_fatal=on_fatal)
     engine.start()
     context = Context(
         settings=settings,

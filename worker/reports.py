@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from PIL import Image
+
 from shared.errors import ServiceUnavailable
 from shared.queue import commands, execute
 from shared.queue.connect import SyncRedis
-from shared.queue.records import Held, Lease, Note
+from shared.queue.records import Held, Lease, Note, Preview
+from worker import previews
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.05
@@ -28,6 +31,7 @@ class _Line:
     message: Callable[[], str] | None = None
     step: int | None = None
     steps: int | None = None
+    preview: tuple[int, Callable[[], Image.Image]] | None = None
     due_s: float = 0.0
 
     def note(self) -> Note:
@@ -63,12 +67,22 @@ class Reports:
                 self._changed.notify_all()
             self._lines[held] = _Line(due_s=time.monotonic() + _LOOK_EVERY_S)
 
-    def say(self, held: Held, message: Callable[[], str], *, step: int | None = None, steps: int | None = None) -> None:
-        """Returns at once; the text is made when it is sent, if it ever is."""
+    def say(
+        self,
+        held: Held,
+        message: Callable[[], str],
+        *,
+        step: int | None = None,
+        steps: int | None = None,
+        preview: Callable[[], Image.Image] | None = None,
+    ) -> None:
+        """Returns at once; text and preview are made when they are sent, if they ever are."""
         with self._changed:
             line = self._lines.get(held)
             if line is not None:
                 line.message, line.step, line.steps = message, step, steps
+                if preview is not None:
+                    line.preview = step or 0, preview
 
     def close(self, held: Held) -> Note | None:
         """Forgets the request. Nothing is sent afterwards; what was not sent yet is given back."""
@@ -110,4 +124,7 @@ class Reports:
     def _send(self, held: Held, line: _Line) -> None:
         """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
         with contextlib.suppress(ServiceUnavailable):
+            if line.preview is not None:  # before the line, whose poke makes callers look
+                step, make = line.preview
+                execute.run_sync(self._redis, commands.show(held, Preview(step, previews.url(make()))))
             self._heed(held, execute.run_sync(self._redis, commands.report(held, line.note())))

@@ -25,6 +25,8 @@ class WorkerSettings(Settings):
     """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
     kolors_revision: str | None = None
     """Of the hub's repository: a commit pins the weights, a branch or a tag may move."""
+    previews_s: float | None = Field(default=None, ge=0.5)
+    """The least time between two previews of a request; unset, none are made."""
     caps_dir: Path = Field(default_factory=_beside_the_data("caps"))
     """Where measured batch caps are kept; unset means `{data_dir}/caps`."""
     calibrate: bool = False

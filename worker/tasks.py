@@ -168,7 +168,13 @@ def _on_progress(bench: Bench, grant: Grant) -> Callable[[Progress], None]:
         if progress.step == progress.steps:
             grant.denoised()
         elapsed_s = time.monotonic() - began_s
-        bench.reports.say(held, lambda: progress_bar(progress, elapsed_s), step=progress.step, steps=progress.steps)
+        bench.reports.say(
+            held,
+            lambda: progress_bar(progress, elapsed_s),
+            step=progress.step,
+            steps=progress.steps,
+            preview=progress.preview,
+        )
 
     return on_progress
 

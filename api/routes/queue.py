@@ -46,7 +46,10 @@ async def poll(request: Request) -> Response:
     view = await _view(context, request)
     wanted = is_set(request.query_params.get("logs"))
     logs = status.logs_of(await _history(context, view.id)) if wanted else None
-    return json_response(status.http_code(view.state), status.dump(status.of_view(view, logs)), {REQUEST_ID: view.id})
+    said = status.of_view(view, logs)
+    if is_set(request.query_params.get("previews")):
+        said = status.with_preview(said, await context.run(commands.preview(view.id)))
+    return json_response(status.http_code(view.state), status.dump(said), {REQUEST_ID: view.id})
 
 
 async def stream(request: Request) -> Response:
@@ -57,7 +60,8 @@ async def stream(request: Request) -> Response:
         return Response(status_code=204, headers={REQUEST_ID: view.id})  # tells an EventSource to stop reconnecting
     if request.method == "HEAD":
         return Response(headers={REQUEST_ID: view.id}, media_type=sse.EventStream.media_type)
-    frames = sse.statuses(context, view, after, logs=is_set(request.query_params.get("logs")))
+    logs, previews = (is_set(request.query_params.get(name)) for name in ("logs", "previews"))
+    frames = sse.statuses(context, view, after, logs=logs, previews=previews)
     return sse.EventStream(frames, {REQUEST_ID: view.id})
 
 

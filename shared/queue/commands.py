@@ -27,6 +27,7 @@ from shared.queue.records import (
     Note,
     Outcome,
     Presence,
+    Preview,
     Receipt,
     Rescue,
     Result,
@@ -123,6 +124,12 @@ def report(held: Held, note: Note) -> Command[Lease]:
     return Command(scripts.load("report"), (keys.request(held.id),), (*_proof(held), *_words(note)), decode.lease)
 
 
+def show(held: Held, preview: Preview) -> Command[bool]:
+    """Whether it was kept. Pokes nobody: a line of progress goes with it."""
+    args = (*_proof(held), preview.step, preview.url)
+    return Command(scripts.load("show"), (keys.request(held.id),), args, decode.yes)
+
+
 def finish(
     held: Held, outcome: Outcome, *, retention_s: int, retry_delay_ms: int = 0, last: Note | None = None
 ) -> Command[Finish]:
@@ -160,6 +167,11 @@ def rescue(*, retention_s: int, max_crashes: int = 3, limit: int = 100) -> Comma
 
 def view(id: str) -> Command[View | None]:
     return Command(scripts.load("view"), (keys.request(id),), (id,), lambda reply: decode.view(reply, id))
+
+
+def preview(id: str) -> Command[Preview | None]:
+    """None unless an attempt is running that shows any."""
+    return Command(scripts.load("preview"), (keys.request(id),), (), decode.preview)
 
 
 def result(id: str) -> Command[Result | None]:

@@ -19,6 +19,7 @@ from shared.queue.records import (
     Held,
     Lease,
     Presence,
+    Preview,
     Receipt,
     Rescue,
     Result,
@@ -137,6 +138,11 @@ def view(reply: Reply, id: str) -> View | None:
         inference_s=_fraction(inference),
         gpu_s=_fraction(gpu),
     )
+
+
+def preview(reply: Reply) -> Preview | None:
+    step, url = cast("list[Text]", reply)
+    return None if step is None or url is None else Preview(int(step), url)
 
 
 def result(reply: Reply) -> Result | None:

@@ -108,6 +108,14 @@ class Note:
     level: str = "INFO"
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a running attempt is about to become, as of `step`. `url` is a data: URI of a few kilobytes."""
+
+    step: int
+    url: str
+
+
 class Lease(StrEnum):
     """What a worker learns about a request it holds from `renew` and `report`."""
 

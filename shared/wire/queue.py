@@ -33,6 +33,12 @@ class Progress(TypedDict):
     eta_seconds: float | None
 
 
+class Preview(TypedDict):
+    step: int
+    url: str
+    """A data: URI of a small picture."""
+
+
 class Links(TypedDict):
     request_id: str
     response_url: str
@@ -41,13 +47,15 @@ class Links(TypedDict):
 
 
 class Status(Links):
-    """`queue_position` is there whenever IN_QUEUE; `error` and `error_type` on a failure; `logs` always."""
+    """`queue_position` is there whenever IN_QUEUE; `error` and `error_type` on a failure; `logs` always;
+    `preview` of a running request whose caller asks for it, where there is one."""
 
     status: str
     logs: list[Log] | None
     metrics: Metrics
     queue_position: NotRequired[int]
     progress: NotRequired[Progress]
+    preview: NotRequired[Preview]
     error: NotRequired[str]
     error_type: NotRequired[str]
 

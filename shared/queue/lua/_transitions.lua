@@ -12,6 +12,7 @@ local function conclude(id, f, outcome, retention_s)
     give_back(f)
   elseif f.state == 'running' then
     go(id, f)
+    redis.call('HDEL', key, 'preview_step', 'preview')
   end
   redis.call('HSET', key, unpack(fields))
   say(id, outcome.state)
@@ -39,7 +40,7 @@ end
 -- running → queued, at its old place; with `due` (ms) not before then.
 local function requeue(id, f, due)
   go(id, f)
-  redis.call('HDEL', K.request .. id, 'claim', 'worker', 'started', 'step')
+  redis.call('HDEL', K.request .. id, 'claim', 'worker', 'started', 'step', 'preview_step', 'preview')
   redis.call('HSET', K.request .. id, 'state', 'queued')
   join(id, f, due)
   say(id, 'queued')

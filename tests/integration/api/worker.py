@@ -5,7 +5,7 @@ import secrets
 from shared.queue import commands
 from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
-from shared.queue.records import Attempt, Finish, Lease, Note, Outcome, Presence
+from shared.queue.records import Attempt, Finish, Lease, Note, Outcome, Presence, Preview
 from shared.queue.states import State
 
 RETENTION_S = 600
@@ -26,6 +26,9 @@ class Hand:
 
     def report(self, attempt: Attempt, step: int, message: str | None = None) -> Lease:
         return run_sync(self._redis, commands.report(attempt.held, Note(step, 10, message)))
+
+    def show(self, attempt: Attempt, preview: Preview) -> bool:
+        return run_sync(self._redis, commands.show(attempt.held, preview))
 
     def finish(self, attempt: Attempt, body: str = '{"seed":1}', **fields: object) -> Finish:
         whole = {"state": State.SUCCEEDED, "status": 200, "inference_s": 1.5, "gpu_s": 0.5} | fields
