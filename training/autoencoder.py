@@ -22,7 +22,7 @@ from training.run import Plan
 from training.scenes import compose
 
 CROP_PX = 64
-PLAN = Plan(steps=3500, learning_rate=2e-3)
+PLAN = Plan(steps=1600, learning_rate=2e-3)
 NOISE = 0.05
 """Standard deviation, in units of the latents while they are trained (theirs is about 1)."""
 

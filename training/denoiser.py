@@ -26,12 +26,12 @@ from training.run import Plan
 from training.scenes import Scene, caption, compose
 from training.tokenizer import PROMPT_TOKENS
 
-PLAN = Plan(steps=4500, learning_rate=1e-3, warm_up=200)
+PLAN = Plan(steps=3000, learning_rate=1e-3, warm_up=200)
 SIZES: dict[tuple[int, int], tuple[int, int, float]] = {
-    (256, 256): (2500, 12, 0.4),
-    (128, 128): (6000, 40, 0.45),
-    (192, 128): (800, 24, 0.075),
-    (128, 192): (800, 24, 0.075),
+    (256, 256): (1500, 12, 0.4),
+    (128, 128): (4000, 40, 0.45),
+    (192, 128): (500, 24, 0.075),
+    (128, 192): (500, 24, 0.075),
 }
 """(width, height) -> scenes drawn, batch, share of the steps."""
 EMPTY = 1 / 8
