@@ -5,14 +5,15 @@ Owns the budget. Knows neither Redis nor the engine's insides: a claim is a func
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Final
 
 from shared.queue.records import Attempt
 
-Claim = Callable[[int], Attempt | None]
-"""From a budget in pixels to the head of the queue, if it fits."""
+Claim = Callable[[int, Collection[str]], Attempt | None]
+"""From a budget in pixels, and tenants of whom nothing more is wanted now, to the best that is queued, if it fits."""
 
 UNLIMITED_PX: Final = 2**53 - 1
 _SLOW_S: Final = 1.0
@@ -49,6 +50,7 @@ class Admission:
         self._read_ahead_px = read_ahead_px
         self._seats = seats
         self._most_waiting = max(1, seats // 4)
+        self._most_fetching = max(1, seats - seats // 4)
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
@@ -110,9 +112,9 @@ class Admission:
 
     def arrived(self, grant: Grant, px: int) -> None:
         with self._lock:
-            shrunk = px < grant.px
+            changed = px < grant.px or grant.attempt.tenant in self._avoided()
             grant.fetching, grant.px = False, px
-            if shrunk:
+            if changed:
                 self._change()
 
     def denoised(self, grant: Grant) -> None:
@@ -129,8 +131,10 @@ class Admission:
         budget_px = self._budget_px()
         if self._closed or budget_px <= 0:
             return None
+        with self._lock:
+            avoided = self._avoided()
         claimed_s = time.monotonic()
-        attempt = claim(budget_px)
+        attempt = claim(budget_px, avoided)
         if attempt is None:
             return None
         grant = Grant(self, attempt, claimed_s)
@@ -144,6 +148,11 @@ class Admission:
         with self._lock:
             used_px = self._used_px(time.monotonic())
             return UNLIMITED_PX if used_px == 0 else self._limit_px() - used_px
+
+    def _avoided(self) -> list[str]:
+        """Tenants whose pictures are being waited for in three quarters of the seats: the rest is for the others."""
+        fetching = Counter(grant.attempt.tenant for grant in self._grants if grant.fetching)
+        return [tenant for tenant, seats in fetching.items() if seats >= self._most_fetching]
 
     def _limit_px(self) -> int:
         return self._capacity_px() + self._read_ahead_px

@@ -7,9 +7,10 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from PIL import Image
@@ -49,7 +50,7 @@ def serve(bench: Bench) -> int:
     served = 0
     with bench.admission.seat():
         try:
-            while grant := bench.admission.take(lambda budget_px: _claim(bench.context, budget_px)):
+            while grant := bench.admission.take(partial(_claim, bench.context)):
                 _run(bench, grant)
                 served += 1
         except ServiceUnavailable:
@@ -57,12 +58,17 @@ def serve(bench: Bench) -> int:
     return served
 
 
-def _claim(context: Context, budget_px: int) -> Attempt | None:
+def _claim(context: Context, budget_px: int, avoided: Collection[str]) -> Attempt | None:
     settings, claim = context.settings, secrets.token_hex(16)
     if not context.engine.takes_jobs:
         return None  # it would fail at once, and an attempt of it would be spent
     command = commands.claim(
-        context.worker, claim, budget_px=budget_px, lease_ms=settings.lease_ms, retention_s=settings.retention_s
+        context.worker,
+        claim,
+        budget_px=budget_px,
+        lease_ms=settings.lease_ms,
+        retention_s=settings.retention_s,
+        avoided=avoided,
     )
     fence_s = time.monotonic() + settings.fence_ms / 1000
     return context.insist(command, lambda: time.monotonic() < fence_s)  # or what it got would run for nobody

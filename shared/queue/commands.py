@@ -6,7 +6,7 @@ A command is run by `execute.run` or `execute.run_sync`. What a transition does 
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
@@ -105,10 +105,19 @@ def submit(submission: Submission, *, retention_s: int) -> Command[Receipt]:
     return Command(scripts.load("submit"), tuple(names), args, decode.receipt)
 
 
-def claim(worker: str, claim: str, *, budget_px: int, lease_ms: int, retention_s: int) -> Command[Attempt | None]:
+def claim(
+    worker: str,
+    claim: str,
+    *,
+    budget_px: int,
+    lease_ms: int,
+    retention_s: int,
+    avoided: Collection[str] = (),
+) -> Command[Attempt | None]:
     """The best queued request if its pixels fit the budget. `claim` is an unguessable id, new for every attempt: where
-    no answer came, asking again with the same one gets what was given, or as much as the first time."""
-    args = (worker, claim, budget_px, lease_ms, retention_s, _START_TIMEOUT, _TOTAL_TIMEOUT)
+    no answer came, asking again with the same one gets what was given, or as much as the first time. Requests of the
+    tenants `avoided` are left for another worker, or for later."""
+    args = (worker, claim, budget_px, lease_ms, retention_s, _START_TIMEOUT, _TOTAL_TIMEOUT, *avoided)
     return Command(scripts.load("claim"), (), args, lambda reply: decode.attempt(reply, claim))
 
 

@@ -11,10 +11,12 @@ local function overdue(f, start, total)
 end
 
 -- The first of the queue that may start, with its fields, or nil. Those before it whose time is up fail, and those
--- whose tenant has no room are parked; `start` and `total` are the outcomes of passed timeouts.
-local function head(start, total, retention_s)
+-- whose tenant has no room are parked; those of a tenant in `avoided` (its id → true) are left for another worker.
+-- `start` and `total` are the outcomes of passed timeouts.
+local function head(start, total, retention_s, avoided)
+  local skipped = 0
   for _ = 1, 100 do
-    local id = redis.call('ZRANGE', K.queue, 0, 0)[1]
+    local id = redis.call('ZRANGE', K.queue, skipped, skipped)[1]
     if not id then
       return nil
     end
@@ -26,10 +28,14 @@ local function head(start, total, retention_s)
       drop(id)
     elseif is_full(f) then
       park(id, f)
+    elseif avoided[f.tenant] then
+      skipped = skipped + 1
     else
       return id, f
     end
   end
-  ring(1)
+  if skipped == 0 then
+    ring(1)
+  end
   return nil
 end

@@ -1,11 +1,11 @@
 -- Purpose: give a worker the best queued request, if it fits.
--- Guarantee: never skips the head of the queue for one behind it, unless its tenant already runs as many as it may; a
---   request whose time is up fails instead of being handed out. While more are queued and no ring is waiting it rings
---   once more, so that idle threads wake in a chain.
+-- Guarantee: never skips the head of the queue for one behind it, unless its tenant already runs as many as it may or
+--   the worker takes no more of it now; a request whose time is up fails instead of being handed out. While more are
+--   queued and no ring is waiting it rings once more, so that idle threads wake in a chain.
 --   A claim id gets one attempt: asked again because an answer was lost, it gets the same, or nothing once it is over.
 -- KEYS: none known before
 -- ARGV: 1 worker, 2 claim id, 3 budget px, 4 lease ms, 5 retention s, 6 outcome of a passed start timeout,
---   7 outcome of a passed total timeout
+--   7 outcome of a passed total timeout, 8… tenants of whom the worker takes no more now
 -- Returns: nil, or {id, number, lease until ms, ms left of the total timeout or nil, tenant, input, image_key, base,
 --   cost_px, file_ttl_s, keep_io}
 
@@ -22,7 +22,11 @@ if known then
   local f = control(known)
   return holds(f, f and f.number, ARGV[2]) and attempt(known, f) or nil
 end
-local id, f = head(ARGV[6], ARGV[7], ARGV[5])
+local avoided = {}
+for i = 8, #ARGV do
+  avoided[ARGV[i]] = true
+end
+local id, f = head(ARGV[6], ARGV[7], ARGV[5], avoided)
 if not id or tonumber(f.cost_px) > tonumber(ARGV[3]) then
   return nil
 end

@@ -1,5 +1,6 @@
 """The queue as the tests of its promises use it: short names for the commands, and a hand on the clock."""
 
+from collections.abc import Collection
 from itertools import count
 from typing import Any, TypeVar, cast
 
@@ -55,9 +56,12 @@ class Line:
         claim: str | None = None,
         budget_px: int = 100 * MEGAPIXEL,
         lease_ms: int = LEASE_MS,
+        avoided: Collection[str] = (),
     ) -> Attempt | None:
         claim = claim or f"claim-{next(self._claims)}"
-        command = commands.claim(worker, claim, budget_px=budget_px, lease_ms=lease_ms, retention_s=RETENTION_S)
+        command = commands.claim(
+            worker, claim, budget_px=budget_px, lease_ms=lease_ms, retention_s=RETENTION_S, avoided=avoided
+        )
         return self.do(command)
 
     def take(self, worker: str = "w") -> Held:

@@ -1,5 +1,6 @@
 """The queue as a few lines of plain Python: what the real one is compared with. No clock: time passes by telling it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from shared.queue.records import Cancellation, Finish, Lease
@@ -80,17 +81,20 @@ class Model:
         self.requests[request.id] = request
         self._to(request, State.QUEUED)
 
-    def claim(self, claim: str, budget: int) -> Request | None:
+    def claim(self, claim: str, budget: int, avoided: Collection[str] = ()) -> Request | None:
         if earlier := self.claims.get(claim):
             return earlier if self._holds(earlier, earlier.number, claim) else None
-        while (queue := self.queue()) and (queue[0].timed_out or self.is_full(queue[0])):
-            if queue[0].timed_out:
-                self._end(queue[0], State.FAILED)
-            else:
-                queue[0].parked = True
-        if not queue or queue[0].cost > budget:
+        for request in self.queue():
+            if request.timed_out:
+                self._end(request, State.FAILED)
+            elif self.is_full(request):
+                request.parked = True
+            elif request.tenant not in avoided:
+                break
+        else:
             return None
-        request = queue[0]
+        if request.cost > budget:
+            return None
         lane = request.lane
         self.virtual[lane] = max(self.virtual[lane], request.place - lane * LANE_SPAN)
         request.number += 1

@@ -74,6 +74,21 @@ def test_the_head_is_never_skipped_for_one_that_would_fit(line: Line) -> None:
     assert attempt.held.id == "big"
 
 
+def test_requests_of_a_tenant_that_a_worker_avoids_are_left_where_they_are(line: Line) -> None:
+    for id in ("a", "b"):
+        line.submit(id, "ann")
+    line.submit("c", "bob")
+    line.submit("d", "cid")
+    attempt = line.claim(avoided=["ann", "bob"])
+    assert attempt is not None
+    assert attempt.held.id == "d"
+    line.lose_rings()
+    assert line.claim(avoided=["ann", "bob"]) is None
+    assert line.rings() == 0, "it would hear itself"
+    assert [line.view(id).position for id in ("a", "c", "b")] == [0, 1, 2]
+    assert line.take("another").id == "a"
+
+
 def test_a_request_is_handed_out_once(line: Line) -> None:
     line.submit("a")
     held = line.take()

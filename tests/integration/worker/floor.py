@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -236,3 +237,10 @@ def open_workplace(floor: Floor, runner: Any = None, **settings: Any) -> Generat
         yield workplace
     finally:
         workplace.close()
+
+
+@contextmanager
+def silent_server() -> Generator[str]:
+    """Accepts a call and never answers it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/picture.png"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from shared.queue import commands
 from shared.queue.states import State
-from tests.integration.worker.floor import Floor, Workplace, open_workplace, png
+from tests.integration.worker.floor import Floor, Workplace, open_workplace, png, silent_server
 from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
 
 
@@ -83,3 +84,18 @@ def test_what_is_no_web_address(floor: Floor, workplace: Workplace, url: str) ->
     id = served(floor, workplace, url)
     assert floor.problem(id)["type"] == "file_download_error"
     assert floor.view(id).state is State.FAILED
+
+
+def test_pictures_of_one_tenant_that_do_not_come_keep_nobody_elses_waiting(floor: Floor) -> None:
+    with silent_server() as url, open_workplace(floor, egress_allow="127.0.0.1", concurrency=4) as workplace:
+        stuck = [floor.submit(image_url=url, tenant="mallory") for _ in range(20)]
+        for _ in range(4):
+            workplace.answer()
+        for id in stuck[:3]:
+            floor.running(id)
+        good = [floor.submit(tenant="ann") for _ in range(3)]
+        workplace.answer()
+        assert [floor.output(id)["seed"] for id in good] == [7] * 3
+        assert sum(floor.view(id).state is State.RUNNING for id in stuck) == 3
+        for id in stuck:
+            floor.do(commands.cancel(id, "mallory", retention_s=60))

@@ -5,11 +5,9 @@ import io
 import json
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -21,7 +19,7 @@ from shared.queue import commands, keys
 from shared.queue.records import Finish, Held, Outcome
 from shared.queue.states import State
 from tests.conftest import Valkey
-from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, noise, open_workplace, png
+from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, noise, open_workplace, png, silent_server
 from worker.engine.fake import FakeRunner, FakeState
 from worker.engine.job import Job
 from worker.engine.protocol import BatchKey
@@ -287,13 +285,6 @@ class TestCancel:
             floor.running(id)
             floor.cancel(id)
             assert floor.finished(id).status == 499
-
-
-@contextmanager
-def silent_server() -> Generator[str]:
-    """Accepts a call and never answers it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/picture.png"
 
 
 class FullRunner(FakeRunner):

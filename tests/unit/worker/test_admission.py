@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -25,8 +25,10 @@ class Queue:
     def __init__(self, *costs_px: int) -> None:
         self.waiting = deque(costs_px)
         self.budgets: list[int] = []
+        self.avoided: list[str] = []
 
-    def claim(self, budget_px: int) -> Attempt | None:
+    def claim(self, budget_px: int, avoided: Collection[str] = ()) -> Attempt | None:
+        self.avoided = list(avoided)
         self.budgets.append(budget_px)
         if self.waiting and self.waiting[0] <= budget_px:
             return attempt(self.waiting.popleft())
@@ -169,7 +171,7 @@ def test_closing_ends_the_wait(waiting: Waiting) -> None:
 def test_an_error_of_the_claim_leaves_the_turn_to_others() -> None:
     admission, queue = desk(), Queue(MEGAPIXEL)
 
-    def away(_budget_px: int) -> Attempt | None:
+    def away(_budget_px: int, _avoided: Collection[str]) -> Attempt | None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
@@ -195,3 +197,17 @@ def test_the_cap_may_shrink_under_what_is_running() -> None:
     taken(admission, queue)
     assert admission.free_px() == 2 * MEGAPIXEL
     assert admission.free_px() == 0
+
+
+def test_a_tenant_whose_pictures_do_not_come_leaves_a_quarter_of_the_seats_to_others() -> None:
+    admission, queue = desk(capacity_px=99 * MEGAPIXEL, seats=8), Queue(*[MEGAPIXEL] * 8)
+    grants: list[Grant] = []
+    for _ in range(6):
+        grants.append(taken(admission, queue))
+        assert queue.avoided == []
+    taken(admission, queue)
+    assert queue.avoided == ["tenant"]
+    grants[0].arrived(MEGAPIXEL)
+    grants[1].arrived(MEGAPIXEL)
+    taken(admission, queue)
+    assert queue.avoided == []
