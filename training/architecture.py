@@ -101,6 +101,17 @@ def unet() -> UNet2DConditionModel:
     )
 
 
+@torch.no_grad()
+def start_quietly(model: UNet2DConditionModel) -> None:
+    """Weak branches and a silent last layer, so that an untrained UNet disturbs neither its own main path nor the loss."""
+    for name, module in model.named_modules():
+        if name.endswith((".conv2", ".proj_out", ".to_out.0", ".ff.net.2")):
+            module.weight.mul_(0.2)
+            module.bias.zero_()
+    model.conv_out.weight.zero_()
+    model.conv_out.bias.zero_()
+
+
 def noise_schedule() -> EulerDiscreteScheduler:
     """Kolors' scheduler configuration, to the letter."""
     return EulerDiscreteScheduler(

@@ -70,6 +70,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.text_encoder = architecture.text_encoder()
         self.unet = architecture.unet().to(memory_format=torch.channels_last)
+        architecture.start_quietly(self.unet)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: dict[str, Tensor]) -> Tensor:
         """noisy (n, 4, h, w), timesteps (n,), tokens: input_ids, attention_mask, position_ids (n, 256) each."""
