@@ -37,6 +37,7 @@ class Station:
         self._end = end
         self._heard_s = time.monotonic()
         self._drained = threading.Lock()
+        self._stats = context.engine.stats()
         self._stop_listening = threading.Event()
         self.admission = Admission(
             lambda: context.engine.capacity_px(_STANDARD_SIDE_PX, _STANDARD_SIDE_PX),
@@ -82,6 +83,7 @@ class Station:
 
     def presence(self) -> Presence:
         context = self.context
+        before, self._stats = self._stats, context.engine.stats()
         return Presence(
             worker=context.worker,
             model=context.settings.kolors_model,
@@ -92,6 +94,7 @@ class Station:
             free_px=0 if self.draining else self.admission.free_px(),
             px_per_s=context.engine.rate(),
             concurrency=context.settings.concurrency,
+            busy=self._stats.busy_since(before),
         )
 
     def drain(self, grace_s: float) -> bool:
@@ -113,7 +116,10 @@ class Station:
             rounds.stop()
         self.reports.stop()
         self._ear.join()
+        stats = self.context.engine.stats()
         self.context.engine.close(wait=False)
+        shares = "%d steps, %.1f%% of the time at work on them, %.1f%% of a step outside of the model"
+        _log.info(f"engine: {shares}", stats.ticks, 100 * stats.busy_share, 100 * stats.host_share)
         self.context.aside.close()
         self.context.encoders.shutdown(wait=False, cancel_futures=True)
         self.context.redis.close()

@@ -33,6 +33,9 @@ class FleetGauges:
         self._running = Gauge("kolors_running", "Requests that workers hold", registry=registry)
         self._oldest = Gauge("kolors_queue_oldest_seconds", "Age of the oldest that waits", registry=registry)
         self._workers = Gauge("kolors_workers", "Live workers by state", ("state",), registry=registry)
+        self._busy = Gauge(
+            "kolors_workers_busy", "How busy their engines were lately, 0 to 1, on average", registry=registry
+        )
         self._free = Gauge("kolors_workers_free_px", "Pixels that workers could take on", registry=registry)
 
     async def read(self, context: Context) -> None:
@@ -50,6 +53,7 @@ class FleetGauges:
         since_ms = fleet.oldest_queued_ms
         self._oldest.set(0 if since_ms is None else max(0.0, time.time() - since_ms / 1000))
         self._free.set(sum(worker.free_px for worker in fleet.workers))
+        self._busy.set(sum(worker.busy for worker in fleet.workers) / max(1, len(fleet.workers)))
         states = ["draining" if worker.draining else "ready" if worker.ready else "loading" for worker in fleet.workers]
         for state in ("ready", "loading", "draining"):
             self._workers.labels(state).set(states.count(state))

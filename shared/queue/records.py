@@ -213,7 +213,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What a live worker says of itself with every renewal. `px_per_s` is step-pixels a second, 0 if unknown.
+    """What a live worker says of itself with every renewal. `px_per_s` is step-pixels a second, 0 if unknown; `busy`
+    the share of the time since the last renewal in which its engine stepped, or prepared for it.
 
     It is read by processes of other versions: whoever adds a field gives it a default, for workers that do not say it.
     """
@@ -227,6 +228,7 @@ class Presence:
     free_px: int
     px_per_s: float
     concurrency: int
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,12 @@ class Stats:
         """How much of the time the engine's thread prepared or stepped, 0..1."""
         return min(1.0, (self.step_s + self.prepare_s) / self.up_s) if self.up_s else 0.0
 
+    def busy_since(self, earlier: "Stats") -> float:
+        """The same between two copies."""
+        passed_s = self.up_s - earlier.up_s
+        worked_s = self.step_s + self.prepare_s - earlier.step_s - earlier.prepare_s
+        return min(1.0, worked_s / passed_s) if passed_s > 0 else 0.0
+
     @property
     def rate(self) -> float:
         """Step-pixels a second while busy, over about the last hundred steps; 0 before the first."""

@@ -85,6 +85,7 @@ def test_metrics_tell_of_the_queue_and_of_http(client: httpx.Client, hand: Hand)
         "kolors_queue_depth 1.0",
         "kolors_running 1.0",
         'kolors_workers{state="ready"} 1.0',
+        "kolors_workers_busy 0.75",
         'kolors_http_seconds_count{method="POST",route="submit",status="200"} 2.0',
     ):
         assert line in text.splitlines()

@@ -36,7 +36,9 @@ class Hand:
         return run_sync(self._redis, commands.finish(attempt.held, outcome, retention_s=RETENTION_S))
 
     def appear(self, *, ready: bool = True) -> None:
-        presence = Presence("w1", "fake", "cpu", ready, draining=False, running=0, free_px=1, px_per_s=1, concurrency=1)
+        presence = Presence(
+            "w1", "fake", "cpu", ready, draining=False, running=0, free_px=1, px_per_s=1, concurrency=1, busy=0.75
+        )
         run_sync(self._redis, commands.renew(presence, [], lease_ms=60_000))
 
     def state(self, id: str) -> State | None:
