@@ -7,8 +7,9 @@ say what each step is called.
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,7 +19,7 @@ from api.grants import Grant, Grants, Purpose, is_grant
 from api.spool import spooled
 from shared.errors import BadCredentials, BadRequest, TooLarge
 from shared.files import keys
-from shared.files.base import Part, PartsMismatch, Stat
+from shared.files.base import AlreadyThere, Part, PartsMismatch, Stat
 from shared.files.disposition import content_type
 from shared.queue import commands
 from shared.wire.headers import LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime_s
@@ -70,13 +71,19 @@ class Uploads:
         return replace(place, purpose=Purpose.PARTS, upload=upload, until_s=until_s)
 
     async def receive(self, request: Request, place: Grant) -> Stat:
-        """The whole file. Raises `TooLarge`, `StoreUnavailable`, `ServiceUnavailable`."""
+        """The whole file. Who lost the answer may send it again; what a key names never changes, nor lives longer.
+
+        Raises `BadRequest` for another file than before, `TooLarge`, `TooSlow`, `StoreUnavailable`,
+        `ServiceUnavailable`.
+        """
         expires_at = self._expires_at(place)
+        put = partial(self.context.store.put, content_type=place.content_type, expires_at=expires_at, only_new=True)
         async with spooled(request, self.context.settings.max_upload_bytes, self._folder) as body:
-            await self._expect(place.key, expires_at)
-            return await run_in_threadpool(
-                self.context.store.put, place.key, body, content_type=place.content_type, expires_at=expires_at
-            )
+            try:
+                await self._expect(place.key, expires_at)
+                return await run_in_threadpool(put, place.key, body)
+            except AlreadyThere:
+                return await run_in_threadpool(self._same, place.key, body)
 
     async def receive_part(self, request: Request, place: Grant, number: int) -> Part:
         """One part; it may be sent again. Raises `BadRequest` for a number that no upload needs."""
@@ -106,6 +113,15 @@ class Uploads:
             raise BadCredentials
         return grant
 
+    def _same(self, key: str, body: BinaryIO) -> Stat:
+        body.seek(0)
+        for chunk in self.context.store.read(key):
+            if body.read(len(chunk)) != chunk:
+                raise _used(key)
+        if body.read(1):
+            raise _used(key)
+        return self.context.store.stat(key)
+
     @property
     def _folder(self) -> Path:
         return self.context.settings.data_dir / "spool"
@@ -117,6 +133,10 @@ class Uploads:
     async def _expect(self, key: str, expires_at: datetime) -> None:
         """Before the file is there, so that none is ever left behind."""
         await self.context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
+
+
+def _used(key: str) -> BadRequest:
+    return BadRequest(f"Another file was uploaded to {key} before")
 
 
 def _lifetime_s(request: Request) -> int | None:

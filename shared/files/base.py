@@ -23,6 +23,10 @@ class StoreUnavailable(Error):
     """The file store cannot answer right now."""
 
 
+class AlreadyThere(Error):
+    """Something is kept under this name, and the call asked not to replace it."""
+
+
 class PartsMismatch(Error):
     """The named parts are not the ones that were uploaded."""
 
@@ -67,8 +71,20 @@ class Store(Protocol):
         """Names the place, made once and kept in it: two processes that see one id share their files."""
         ...
 
-    def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
-        """Durable when it returns; never visible half-written."""
+    def put(
+        self,
+        key: str,
+        content: BinaryIO | bytes,
+        *,
+        content_type: str,
+        expires_at: datetime | None,
+        only_new: bool = False,
+    ) -> Stat:
+        """Durable when it returns; never visible half-written.
+
+        With `only_new` a file that is there stays: raises `AlreadyThere`. Of two that come at the same moment one wins
+        (in a bucket, if its server knows `If-None-Match`).
+        """
         ...
 
     def stat(self, key: str) -> Stat: ...

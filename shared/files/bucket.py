@@ -14,7 +14,7 @@ from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from shared.errors import Error
-from shared.files.base import FileMissing, PartsMismatch, StoreUnavailable
+from shared.files.base import AlreadyThere, FileMissing, PartsMismatch, StoreUnavailable
 
 _CONFIG = Config(
     signature_version="s3v4",
@@ -30,10 +30,6 @@ _CONFIG = Config(
 _MISSING = {"NoSuchKey", "NoSuchUpload", "NotFound", "404"}
 _MISMATCH = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML"}
 _THERE = {"PreconditionFailed", "ConditionalRequestConflict", "BucketAlreadyOwnedByYou", "412"}
-
-
-class AlreadyThere(Error):
-    """Something is kept under this name, and the call asked not to replace it."""
 
 
 class OutOfRange(Error):

@@ -3,12 +3,25 @@
 Owns the order of writes and fsyncs. Knows nothing of keys.
 """
 
+import fcntl
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 _RACES = 100
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Nobody else is in this block for the same folder, in any process of this machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:

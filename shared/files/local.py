@@ -16,7 +16,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +24,16 @@ from typing import BinaryIO
 
 from shared.files import durable
 from shared.files.about import About
-from shared.files.base import FileMissing, Location, OnDisk, Part, PartsMismatch, Stat, StoreUnavailable
+from shared.files.base import (
+    AlreadyThere,
+    FileMissing,
+    Location,
+    OnDisk,
+    Part,
+    PartsMismatch,
+    Stat,
+    StoreUnavailable,
+)
 from shared.files.keys import is_key
 
 _CHUNK_BYTES = 256 * 1024
@@ -50,10 +59,18 @@ class LocalStore:
     def id(self) -> str:
         return self._id
 
-    def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
+    def put(
+        self,
+        key: str,
+        content: BinaryIO | bytes,
+        *,
+        content_type: str,
+        expires_at: datetime | None,
+        only_new: bool = False,
+    ) -> Stat:
         with _writing():
             path, size_bytes, etag = self._receive(BytesIO(content) if isinstance(content, bytes) else content)
-            return self._publish(key, path, size_bytes, About(content_type, etag, expires_at))
+            return self._publish(key, path, size_bytes, About(content_type, etag, expires_at), only_new=only_new)
 
     def stat(self, key: str) -> Stat:
         path = self._path(key)
@@ -103,15 +120,17 @@ class LocalStore:
             return self.stat(key)
         paths = _in_order(folder, parts)
         etag = hashlib.sha256("".join(path.name for path in paths).encode()).hexdigest()
-        with _writing():
+        with _writing(), suppress(AlreadyThere):
             try:
                 begun = About.from_json((folder / "about.json").read_text())
                 path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
             except (FileMissing, FileNotFoundError):  # the same call, sent twice, was quicker elsewhere
                 return self.stat(key)
-            stat = self._publish(key, path, path.stat().st_size, About(begun.content_type, etag, begun.expires_at))
+            about = About(begun.content_type, etag, begun.expires_at)
+            stat = self._publish(key, path, path.stat().st_size, about, only_new=True)
             shutil.rmtree(folder, ignore_errors=True)
-        return stat
+            return stat
+        return self.stat(key)  # completed twice at once: the first of them counts
 
     def drop_unfinished(self, *, before: datetime) -> int:
         dropped = 0
@@ -156,10 +175,15 @@ class LocalStore:
         path = durable.write(self._incoming, chunks())
         return path, size_bytes, digest.hexdigest()
 
-    def _publish(self, key: str, path: Path, size_bytes: int, about: About) -> Stat:
+    def _publish(self, key: str, path: Path, size_bytes: int, about: About, *, only_new: bool) -> Stat:
         target = self._path(key)
         sidecar = durable.write(self._incoming, [about.to_json().encode()])
-        durable.publish((sidecar, _sidecar(target)), (path, target))
+        with durable.alone(self._incoming) if only_new else nullcontext():
+            if only_new and target.exists():
+                sidecar.unlink()
+                path.unlink()
+                raise AlreadyThere
+            durable.publish((sidecar, _sidecar(target)), (path, target))
         return about.stat(size_bytes)
 
     def _upload(self, key: str, upload: str) -> Path:

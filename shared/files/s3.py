@@ -12,8 +12,17 @@ from io import SEEK_END, BytesIO
 from typing import Any, BinaryIO
 
 from shared.files import keys
-from shared.files.base import Elsewhere, FileMissing, Location, Part, PartsMismatch, Stat, StoreUnavailable
-from shared.files.bucket import AlreadyThere, Body, Bucket, OutOfRange, answering
+from shared.files.base import (
+    AlreadyThere,
+    Elsewhere,
+    FileMissing,
+    Location,
+    Part,
+    PartsMismatch,
+    Stat,
+    StoreUnavailable,
+)
+from shared.files.bucket import Body, Bucket, OutOfRange, answering
 from shared.files.disposition import disposition
 
 _CHUNK_BYTES = 256 * 1024
@@ -39,10 +48,21 @@ class S3Store:
         self._id = self._id or self._find_id()
         return self._id
 
-    def put(self, key: str, content: BinaryIO | bytes, *, content_type: str, expires_at: datetime | None) -> Stat:
+    def put(
+        self,
+        key: str,
+        content: BinaryIO | bytes,
+        *,
+        content_type: str,
+        expires_at: datetime | None,
+        only_new: bool = False,
+    ) -> Stat:
         source = BytesIO(content) if isinstance(content, bytes) else content
         size_bytes = _left(source)
-        answer = self._bucket.call("put_object", Key=_checked(key), Body=source, **_about(content_type, expires_at))
+        about = _about(content_type, expires_at) | ({"IfNoneMatch": "*"} if only_new else {})
+        if only_new and self._is_there(key):  # not every server knows the condition
+            raise AlreadyThere
+        answer = self._bucket.call("put_object", Key=_checked(key), Body=source, **about)
         return Stat(size_bytes, content_type, answer["ETag"].strip('"'), expires_at)
 
     def stat(self, key: str) -> Stat:
@@ -110,6 +130,13 @@ class S3Store:
             self._bucket.call("head_bucket")
         except FileMissing as error:
             raise StoreUnavailable("The bucket of the S3 store is gone.") from error
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self.stat(key)
+        except FileMissing:
+            return False
+        return True
 
     def _find_id(self) -> str:
         try:

@@ -1,5 +1,6 @@
 """Every way in which fal's clients upload a file, over both stores: on the wire, and with the Python client itself."""
 
+import base64
 import itertools
 import json
 import os
@@ -76,6 +77,10 @@ def _get(url: str) -> httpx.Response:
     return httpx.get(url, trust_env=False, follow_redirects=True)
 
 
+def _max_age(headers: httpx.Headers) -> int:
+    return int(headers["cache-control"].split("max-age=")[1].split(",")[0])
+
+
 def test_the_token_is_what_the_client_reads(api: httpx.Client) -> None:
     token = _token(api)
 
@@ -134,6 +139,56 @@ def test_an_initiated_address_takes_the_key_too_and_takes_it_again(api: httpx.Cl
     for _ in range(2):
         assert httpx.put(upload_url, content=b"picture", headers=KEY, trust_env=False).status_code == 200
     assert _get(file_url).content == b"picture"
+
+
+@on_both_stores
+def test_an_initiated_address_never_changes_what_it_led_to(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api, **{"x-fal-object-lifecycle": '{"expiration_duration_seconds": 600}'})
+    httpx.put(upload_url, content=b"picture", trust_env=False).raise_for_status()
+    before = api.head(file_url).headers
+
+    for other in (b"another", b"pictur", b"picture!", b""):
+        answer = httpx.put(upload_url, content=other, headers={"Content-Type": "text/html"}, trust_env=False)
+        assert (answer.status_code, answer.json()["error_type"]) == (400, "bad_request")
+    httpx.put(upload_url, content=b"picture", trust_env=False).raise_for_status()
+
+    after = api.head(file_url).headers
+    assert _get(file_url).content == b"picture"
+    assert [after[name] for name in ("etag", "content-type")] == [before[name] for name in ("etag", "content-type")]
+    assert _max_age(after) <= _max_age(before)
+
+
+def test_of_two_files_for_one_address_one_wins(api: httpx.Client) -> None:
+    upload_url, file_url = _initiate(api)
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(httpx.put, upload_url, content=content, trust_env=False) for content in contents]
+    answers = [call.result() for call in calls]
+
+    won = [content for content, answer in zip(contents, answers, strict=True) if answer.status_code == 200]
+    assert [_get(file_url).content] == won
+    assert {answer.status_code for answer in answers} == {200, 400}
+
+
+def test_an_address_is_for_one_method_and_only_for_a_time(
+    api: httpx.Client, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_url, file_url = _initiate(api)
+    path, _, query = upload_url.partition("?grant=")
+    payload, _, signature = query.rpartition(".")
+
+    for method in ("GET", "POST", "DELETE", "HEAD"):
+        assert httpx.request(method, upload_url, trust_env=False).status_code in {401, 404, 405}
+    fields = json.loads(base64.urlsafe_b64decode(payload.removeprefix("kolors-upload.") + "=="))
+    for change in ({"until_s": fields["until_s"] + 9}, {"key": "uploads/x"}, {"purpose": "session"}, {"lifetime_s": 9}):
+        forged = base64.urlsafe_b64encode(json.dumps(fields | change).encode()).decode().rstrip("=")
+        for grant in (f"kolors-upload.{forged}.{signature}", f"kolors-upload.{forged}."):
+            assert httpx.put(f"{path}?grant={grant}", content=b"x", trust_env=False).status_code == 401
+    now = time.time()
+    monkeypatch.setattr("api.grants.time.time", lambda: now + 3600 + 301)
+    assert httpx.put(upload_url, content=b"x", trust_env=False).status_code == 401
+    assert _get(file_url).status_code == 404
 
 
 def test_an_address_cannot_be_bent(api: httpx.Client) -> None:
@@ -264,9 +319,7 @@ def test_a_lifetime_is_kept(api: httpx.Client) -> None:
         upload_url, file_url = _initiate(api, **{name: json.dumps({"expiration_duration_seconds": 120})})
         httpx.put(upload_url, content=b"x", trust_env=False).raise_for_status()
 
-        caching = api.head(file_url).headers["cache-control"]
-
-        assert 100 < int(caching.split("max-age=")[1].split(",")[0]) <= 120
+        assert 100 < _max_age(api.head(file_url).headers) <= 120
 
 
 def test_every_upload_is_expected_by_the_sweep(api: httpx.Client, settings: ApiSettings) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from shared.files import keys
-from shared.files.base import FileMissing, StoreUnavailable
+from shared.files.base import AlreadyThere, FileMissing, Stat, StoreUnavailable
 from shared.files.local import LocalStore
 
 
@@ -117,3 +119,19 @@ def test_a_store_whose_folder_is_gone_says_so(store: LocalStore, tmp_path: Path)
         store.check()
     with pytest.raises(StoreUnavailable):
         store.put("a/b", b"x", content_type="text/plain", expires_at=None)
+
+
+def test_of_several_new_files_under_one_key_one_stays(store: LocalStore, tmp_path: Path) -> None:
+    key = keys.upload("a.bin")
+
+    def put(number: int) -> Stat | None:
+        with suppress(AlreadyThere):
+            return store.put(key, bytes([number]) * 50_000, content_type="a/b", expires_at=None, only_new=True)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [stat for stat in pool.map(put, range(8)) if stat is not None]
+
+    assert won == [store.stat(key)]
+    assert len(set((tmp_path / "files" / key).read_bytes())) == 1
+    assert not list((tmp_path / "files" / ".incoming").iterdir())

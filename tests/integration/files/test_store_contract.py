@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared.files import keys
-from shared.files.base import Elsewhere, FileMissing, OnDisk, Part, PartsMismatch, Store
+from shared.files.base import AlreadyThere, Elsewhere, FileMissing, OnDisk, Part, PartsMismatch, Store
 from shared.files.open import open_store
 from shared.settings import Settings
 
@@ -159,6 +159,17 @@ def test_files_come_and_go_in_one_folder_at_once(store: Store) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(come_and_go, range(40))) == [str(number).encode() for number in range(40)]
+
+
+def test_a_file_that_is_there_stays_where_only_a_new_one_is_wanted(store: Store) -> None:
+    key = keys.upload("a.png")
+    first = store.put(key, b"first", content_type="image/png", expires_at=SOON, only_new=True)
+
+    with pytest.raises(AlreadyThere):
+        store.put(key, b"second", content_type="text/html", expires_at=None, only_new=True)
+
+    assert store.stat(key) == first
+    assert _read(store, key) == b"first"
 
 
 def test_parts_arrive_in_any_order_and_again(store: Store) -> None:
