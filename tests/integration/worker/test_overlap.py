@@ -19,7 +19,7 @@ class Held(FakeRunner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stepping, self.let_go = threading.Event(), threading.Event()
+        self.denoised, self.stepping, self.let_go = threading.Event(), threading.Event(), threading.Event()
 
     def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
         if any(state.job.prompt == "present" for state in states):
@@ -29,6 +29,7 @@ class Held(FakeRunner):
 
     def decode(self, state: FakeState, *, job: Job) -> Decoded:
         if job.prompt == "last":
+            self.denoised.set()
             assert self.stepping.wait(DEADLINE_S)
         return super().decode(state, job=job)
 
@@ -38,6 +39,7 @@ def test_pictures_come_and_go_while_the_model_steps(floor: Floor) -> None:
     with open_workplace(floor, runner) as place:
         last = floor.submit(prompt="last", num_inference_steps=1)
         answered = [place.answer()]
+        assert runner.denoised.wait(DEADLINE_S)
         present = floor.submit(prompt="present")
         answered.append(place.answer())
         assert runner.stepping.wait(DEADLINE_S)
