@@ -160,14 +160,22 @@ class Output(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
 
-def read_input(body: bytes) -> Input:
-    """Validates a call's body once. Raises `NotAnObject` or `InvalidInput` with one problem per wrong field."""
+def read_input(body: bytes | bytearray) -> Input:
+    """Validates a call's body once. Raises `NotAnObject` or `InvalidInput` with one problem per wrong field.
+
+    UTF-8, with a byte order mark or without, and what else JSON was once written in: fal's framework reads them all.
+    """
+    encoding = json.detect_encoding(body)
     try:
-        return Input.model_validate_json(body)
+        return Input.model_validate_json(body if encoding == "utf-8" else _in_utf_8(body, encoding))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         found = problems(error, tags=_TAGS)
         raise (NotAnObject if not first["loc"] else InvalidInput)(*found) from None
+
+
+def _in_utf_8(body: bytes | bytearray, encoding: str) -> bytes:
+    return body.decode(encoding, "replace").encode()
 
 
 def draw_seed() -> int:

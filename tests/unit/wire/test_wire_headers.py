@@ -15,7 +15,27 @@ def test_a_timeout(value: str | None, expected: int | None) -> None:
     assert headers.timeout_ms("x", value) == expected
 
 
-@pytest.mark.parametrize("value", ["", "soon", "nan", "-1", "0", "0.1", "1,5", "-inf"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "soon",
+        "nan",
+        "-1",
+        "0",
+        "0.1",
+        "1,5",
+        "-inf",
+        "inf",
+        "infinity",
+        "1_0",
+        "\u0663",
+        "\uff11",
+        "0x10",
+        "1e",
+        "9" * 5000,
+    ],
+)
 def test_a_timeout_that_makes_no_sense(value: str) -> None:
     with pytest.raises(BadRequest, match="x-fal-request-timeout"):
         headers.timeout_ms(headers.REQUEST_TIMEOUT, value)

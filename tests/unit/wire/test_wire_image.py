@@ -51,6 +51,36 @@ def test_defaults_are_those_of_the_endpoint() -> None:
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_body_may_be_written_as_json_ever_was(encoding: str) -> None:
+    assert read_input('{"prompt":"\U0001f9a9 \u00e9","image_url":"a"}'.encode(encoding)).prompt == "\U0001f9a9 \u00e9"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xfe\xff\x00",
+        b"\x00",
+        b'\xff\xfe{\x00"',
+        '{"prompt":"\u00e9"}'.encode("latin-1"),
+    ],
+)
+def test_a_broken_encoding_is_no_json(raw: bytes) -> None:
+    with pytest.raises(NotAnObject):
+        read_input(raw)
+
+
+@pytest.mark.parametrize(
+    "value", ["\u0663", "\uff11", "0x10", "inf", "nan", "9" * 5000, float("inf"), float("nan"), 10**4000]
+)
+@pytest.mark.parametrize("field", ["seed", "num_inference_steps", "strength"])
+def test_what_is_no_number_is_none(field: str, value: object) -> None:
+    (item,) = _items(json.dumps(BASE | {field: value}))
+    assert item["loc"] == ["body", field]
+
+
 def test_unknown_fields_are_ignored_and_numbers_may_be_text() -> None:
     given = _read(num_inference_steps="7", surprise={"a": 1})
     assert given.num_inference_steps == 7
