@@ -31,7 +31,8 @@ from shared.wire.queue import APP, ENDPOINT
 RUN = "/run"
 PROXY = "/api/fal/proxy"
 
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{0,5}))?", re.ASCII)
+_LARGEST_PORT = 65535
 _SLASHES = re.compile(r"/{2,}")
 _OWN = frozenset(
     {"", "run", "files", "storage", "api", "tokens", "health", "ready", "metrics", "openapi.json", ".well-known"}
@@ -73,7 +74,10 @@ def not_found(path: str) -> str:
 
 
 class HostNames:
-    """A set of host names; `*.` stands for any subdomain. A name without a port stands for every port."""
+    """A set of host names; `*.` stands for any subdomain. A name without a port stands for every port.
+
+    Case makes no difference, nor does the dot at the end of a name that is written out in full.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         names = tuple(names)
@@ -81,9 +85,9 @@ class HostNames:
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
     def __contains__(self, authority: str) -> bool:
-        authority = authority.lower()
-        host = authority.rsplit(":", 1)[0] if not authority.endswith("]") else authority
-        return authority in self._exact or host in self._exact or host.endswith(self._suffixes)
+        host, colon, port = authority.lower().rpartition(":") if not authority.endswith("]") else (authority, "", "")
+        host = (host if colon else port or host).removesuffix(".")
+        return host in self._exact or f"{host}:{port}" in self._exact or host.endswith(self._suffixes)
 
 
 class Origins:
@@ -114,16 +118,20 @@ class Origins:
     def _called(self, scope: Scope) -> tuple[str, str]:
         """The scheme and authority that the client itself used."""
         scheme, authority = cast("str", scope["scheme"]), ""
+        hosts = 0
         forwarded: dict[bytes, bytes] = {}
         for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"]):
             if name == b"host":
                 authority = value.decode("latin-1")
+                hosts += 1
             elif name in {b"x-forwarded-proto", b"x-forwarded-host"}:
                 forwarded[name] = value
         if forwarded and self._trusts(_caller(scope)):
             proto = _nearest(forwarded.get(b"x-forwarded-proto", b"")).lower()
             scheme = proto if proto in {"http", "https"} else scheme
             authority = _nearest(forwarded.get(b"x-forwarded-host", b"")) or authority
+        if hosts > 1:  # whoever stands between may have looked at the other
+            raise BadRequest("There is more than one Host header")
         if not authority:
             host, port = cast("tuple[str, int | None] | None", scope.get("server")) or ("localhost", None)
             authority = f"{host}:{port}" if port else host
@@ -140,7 +148,8 @@ class Origins:
 
     def _place_of(self, scheme: str, authority: str) -> tuple[str, bool]:
         """(base, whether the call is for the synchronous origin by its host)."""
-        if not _AUTHORITY.fullmatch(authority):
+        found = _AUTHORITY.fullmatch(authority)
+        if found is None or int(found["port"] or 0) > _LARGEST_PORT:
             raise BadRequest("The Host header is no host name")
         return self._public_url or f"{scheme}://{authority}", authority in self._run
 

@@ -22,8 +22,8 @@ async def _call(
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
         seen.update(scope)
 
-    raw = [(b"host", host.encode())] if host else []
-    raw += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    raw = [(b"host", host.encode("latin-1", "replace"))] if host else []
+    raw += [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "scheme": "http", "path": path, "query_string": b"", "headers": raw,
              "client": ("10.0.0.9", 1), "server": ("127.0.0.1", 8000)}  # fmt: skip
 
@@ -71,7 +71,10 @@ def test_what_an_unknown_path_is_told(path: str, message: str) -> None:
 async def test_the_host_chooses_the_origin() -> None:
     assert await _call(SUBMIT, "queue.fal.run") == (SUBMIT, "http://queue.fal.run", b"")
     assert await _call(SUBMIT, "fal.run") == (f"/run{SUBMIT}", "http://fal.run", b"")
-    assert await _call(SUBMIT, "FAL.RUN:443") == (f"/run{SUBMIT}", "http://FAL.RUN:443", b"")
+    for host in ("FAL.RUN:443", "fal.run.", "Fal.Run.:80", "fal.run:", "fal.run:65535"):
+        assert await _call(SUBMIT, host) == (f"/run{SUBMIT}", f"http://{host}", b"")
+    for host in ("queue.fal.run.", "fal.run.example", "xfal.run", "fal.run..", "localhost.", "[::1]:8000", "[::1]"):
+        assert await _call(SUBMIT, host) == (SUBMIT, f"http://{host}", b"")
     assert (await _call("/files/a", "fal.run"))[0] == "/files/a"  # a link made under that name
     assert (await _call("/files/upload", "v3.fal.media"))[0] == "/files/upload"
     assert (await _call(f"/run{SUBMIT}", "localhost:8000"))[0] == f"/run{SUBMIT}"
@@ -93,10 +96,17 @@ async def test_a_public_url_wins() -> None:
     assert (await _call(SUBMIT, settings=settings))[1] == "https://pictures.example/kolors"
 
 
-@pytest.mark.parametrize("host", ["evil.example/x", "a b", "<script>", "host:port", "x" * 300])
+@pytest.mark.parametrize("host", ["evil.example/x", "a b", "<script>", "host:port", "x" * 300, "fal.run:65536",
+                                  "fal.run:99999", "fal.run:123456", "fal.run:80:80", "a@fal.run", "[fal.run]", "::1",
+                                  "fal.run\u00e9", "fal.run:\u0664"])  # fmt: skip
 async def test_a_host_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(BadRequest):
         await _call("/health", host)
+
+
+async def test_two_hosts_are_none() -> None:
+    with pytest.raises(BadRequest):
+        await _call("/health", "fal.run", HOST="queue.fal.run")
 
 
 @pytest.mark.parametrize(
@@ -143,3 +153,8 @@ def test_host_names() -> None:
     assert "local:82" not in names
     assert "fal.media" not in names
     assert "xfal.media" not in names
+    assert "V3.FAL.MEDIA.:443" in names
+    assert "local.:81" in names
+    assert "local" not in names
+    assert "" not in names
+    assert ":81" not in names
