@@ -1,7 +1,8 @@
 """The synchronous origin: one call that waits for its result.
 
 The same queue and the same lane as any other request; only the waiting is done here, on the request's bell. Who hangs
-up takes the request back, as on fal, unless it was an earlier call's: an Idempotency-Key only looks on.
+up takes the request back, as on fal. With an Idempotency-Key it goes on: the key says that the call may come again, and
+that one then finds this request instead of one that was taken back.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from api.submissions import submit
 from shared.errors import Error, ServiceUnavailable, TotalTimeout, UnknownRequest
 from shared.queue import commands
 from shared.queue.records import Result
-from shared.wire.headers import REQUEST_ID
+from shared.wire.headers import IDEMPOTENCY_KEY, REQUEST_ID
 from shared.wire.queue import ENDPOINT
 
 _LOOK_AGAIN_S = 15.0
@@ -48,7 +49,7 @@ async def run(request: Request) -> Response:
         response.headers[REQUEST_ID] = id_
         return response
     finally:
-        if result is None and not receipt.replayed:
+        if result is None and IDEMPOTENCY_KEY not in request.headers:
             with suppress(ServiceUnavailable):
                 await context.run(commands.cancel(id_, tenant, retention_s=context.settings.retention_s))
 

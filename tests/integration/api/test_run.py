@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -113,6 +113,36 @@ def test_who_only_looked_on_cancels_nothing(
 
     assert looking.result(20).status_code == 200
     assert looking.result(20).headers["x-fal-request-id"] == id_
+
+
+def test_who_hangs_up_and_calls_again_with_the_same_key_finds_the_request(
+    client: httpx.Client, hand: Hand, redis_url: str, pool: ThreadPoolExecutor
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(RUN, json=INPUT, headers=key, timeout=httpx.Timeout(30, read=1))
+    again = pool.submit(client.post, RUN, json=INPUT, headers=key)
+    attempt = _claim(redis_url, hand)
+    assert hand.report(attempt, 1) == "kept"
+    hand.finish(attempt)
+    assert again.result(20).status_code == 200
+
+    assert client.post(RUN, json=INPUT, headers=key).headers["x-fal-request-id"] == attempt.held.id
+
+
+def test_a_key_does_not_bring_back_what_was_cancelled(
+    client: httpx.Client, redis_url: str, pool: ThreadPoolExecutor
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    running = pool.submit(client.post, RUN, json=INPUT, headers=key)
+    redis = open_sync(redis_url)
+    _soon(lambda: redis.execute_command("ZCARD", "kolors:queue") == 1)
+    (id_,) = cast("list[str]", redis.execute_command("ZRANGE", "kolors:queue", 0, -1))
+    redis.close()
+    client.put(f"/fal-ai/kolors/requests/{id_}/cancel").raise_for_status()
+
+    for answer in (running.result(20), client.post(RUN, json=INPUT, headers=key)):
+        assert (answer.status_code, answer.json()["error_type"]) == (499, "client_cancelled")
 
 
 def test_a_run_waits_no_longer_than_allowed(keyed: ApiSettings, hand: Hand) -> None:
