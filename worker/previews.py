@@ -8,8 +8,8 @@ from PIL import Image
 
 _MOST_SIDE: Final = 128
 _QUALITIES: Final = (70, 40, 10)
-_MOST_BYTES: Final = 6 * 1024
-"""Of the file: with base64's third on top, 8 KiB."""
+_MOST_BYTES: Final = 6_000
+"""Of the file: with base64's third on top, below 8 KiB."""
 
 
 def url(picture: Image.Image) -> str:
