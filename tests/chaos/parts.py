@@ -16,6 +16,7 @@ from typing import IO, cast
 ROOT = Path(__file__).parents[2]
 _LEASH = (sys.executable, "-I", "-S", str(ROOT / "deploy" / "local" / "leash.py"))
 """Ends it with us, however we end."""
+_READY = b'"message": "ready"'
 _WATCH_S = 0.03
 _END_S = 15.0
 _KNOWN = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
@@ -35,6 +36,7 @@ class Part:
         self.expected = False
         """Whether its next end is our doing."""
         self._log = log
+        self._ready = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -47,6 +49,11 @@ class Part:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process of this moment has said so; only workers and the courier do."""
+        return self.is_running and self._ready.is_set()
+
     def start(self) -> None:
         """Its output comes through a pipe: a limit on its files must not stop its log."""
         known = {name: os.environ[name] for name in _KNOWN if name in os.environ}
@@ -58,10 +65,11 @@ class Part:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self._ready = threading.Event()
         self.starts += 1
         self.expected = False
         output = cast("IO[bytes]", self._process.stdout)
-        threading.Thread(target=_pump, args=(output, self._log), daemon=True).start()
+        threading.Thread(target=_pump, args=(output, self._log, self._ready), daemon=True).start()
 
     def keep(self) -> None:
         """Starts it, and again whenever it ends."""
@@ -104,8 +112,10 @@ class Part:
                 self.start()
 
 
-def _pump(output: IO[bytes], path: Path) -> None:
+def _pump(output: IO[bytes], path: Path, ready: threading.Event) -> None:
     with output, path.open("ab") as log:
         for line in output:
+            if _READY in line:
+                ready.set()
             log.write(line)
             log.flush()

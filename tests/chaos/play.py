@@ -98,8 +98,7 @@ async def _flows(load: Load) -> None:
 
 
 def _heal(stage: Stage) -> None:
-    stage.world.slow.set()
-    stage.world.told.set()
+    stage.world.let_go()
     for part in (*stage.parts.values(), stage.valkey):
         part.signal(signal.SIGCONT)
 

@@ -1,7 +1,7 @@
 """The table at the end: what each fault did to how many requests. Pure, from a history and its violations."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shared.queue.states import State
@@ -18,13 +18,14 @@ _HEAD = (
     "cancelled",
     "crashes",
     "violations",
-    "restart p50/max s",
+    "queued again",
+    "runs again",
 )
 
 
 @dataclass(slots=True)
 class Row:
-    """Of one fault. `restarts_s`: from a kill until the victim ran again."""
+    """Of one fault. From a kill until its victims were queued again, and until they ran again."""
 
     fault: str
     made: int = 0
@@ -34,13 +35,21 @@ class Row:
     ends: Counter[str] = field(default_factory=Counter[str])
     crashes: int = 0
     violations: int = 0
+    rescues_s: list[float] = field(default_factory=list[float])
     restarts_s: list[float] = field(default_factory=list[float])
 
     @property
     def cells(self) -> tuple[str, ...]:
         ends = (str(self.ends[state]) for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED))
         counts = (str(count) for count in (self.made, self.requests, self.acked))
-        return (self.fault, *counts, *ends, str(self.crashes), str(self.violations), quantiles(self.restarts_s))
+        return (
+            self.fault,
+            *counts,
+            *ends,
+            str(self.crashes),
+            str(self.violations),
+            *map(quantiles, (self.rescues_s, self.restarts_s)),
+        )
 
 
 def rows(history: History, violations: Iterable[Violation]) -> list[Row]:
@@ -62,7 +71,9 @@ def rows(history: History, violations: Iterable[Violation]) -> list[Row]:
         row = made.setdefault(injected.fault, Row(injected.fault))
         row.made += 1
         row.kills += injected.what.startswith("SIGKILL")
-        row.restarts_s += restarts_s(injected, history.left.requests)
+        for rescued_s, ran_s in waits_s(injected, history.left.requests):
+            row.rescues_s.append(rescued_s)
+            row.restarts_s.append(ran_s)
     faults: defaultdict[str, str] = defaultdict(lambda: "(all)")
     faults |= (
         {name: name for name in made}
@@ -74,23 +85,22 @@ def rows(history: History, violations: Iterable[Violation]) -> list[Row]:
     return list(made.values())
 
 
-def restarts_s(injected: Injected, requests: dict[str, Stored]) -> list[float]:
-    """How long each victim waited until it ran again; one that ended otherwise is left out."""
-    waits: list[float] = []
+def waits_s(injected: Injected, requests: dict[str, Stored]) -> Iterator[tuple[float, float]]:
+    """How long each victim waited until it was queued and until it ran again; one that ended otherwise is left out."""
     for id in injected.victims:
-        back = False
+        queued_ms = None
         for entry, state in requests[id].events if id in requests else ():
             at_ms = int(entry.partition("-")[0])
             if at_ms < injected.at_ms:
                 continue
-            if back and state == State.RUNNING:
-                waits.append((at_ms - injected.at_ms) / 1000)
+            if queued_ms is not None and state == State.RUNNING:
+                yield (queued_ms - injected.at_ms) / 1000, (at_ms - injected.at_ms) / 1000
                 break
-            back = back or state == State.QUEUED
-    return waits
+            queued_ms = at_ms if state == State.QUEUED else queued_ms
 
 
 def quantiles(values_s: list[float]) -> str:
+    """Median, maximum and number."""
     if not values_s:
         return ""
     ordered = sorted(values_s)
@@ -115,5 +125,6 @@ def total(made: list[Row]) -> Row:
         whole.ends += row.ends
         whole.crashes += row.crashes
         whole.violations += row.violations
+        whole.rescues_s += row.rescues_s
         whole.restarts_s += row.restarts_s
     return whole

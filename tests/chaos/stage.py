@@ -5,7 +5,6 @@ can be one part's alone. Knows no fault and no load.
 """
 
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
@@ -20,9 +19,8 @@ from typing import cast
 
 import httpx
 
-from shared.queue import commands, execute, keys
+from shared.queue import keys
 from shared.queue.connect import AsyncRedis, Reply, open_async
-from shared.queue.records import Fleet
 from tests.chaos.history import Injected, Record
 from tests.chaos.parts import Part
 from tests.chaos.stores import Store
@@ -80,10 +78,6 @@ class Stage:
         """One command of Redis. Raises redis-py's errors."""
         return await self.redis.execute_command(*words)
 
-    async def fleet(self) -> Fleet:
-        """Raises ServiceUnavailable."""
-        return await execute.run(self.redis, commands.fleet())
-
     async def held_by(self, worker: str) -> tuple[str, ...]:
         """The requests whose lease names this worker, in whichever of its lives."""
         ids = cast("list[str]", await self.ask("ZRANGE", keys.LEASES, 0, -1))
@@ -107,13 +101,15 @@ class Stage:
         for name, port in self.ports.items():
             await self.until(lambda port=port: answers(port), f"{name} answers")
 
-        async def crew() -> bool:
-            with contextlib.suppress(Exception):
-                ready = {w.worker.partition("@")[0] for w in (await self.fleet()).workers if w.ready and not w.draining}
-                return ready >= {worker.name for worker in self.workers}
-            return False
+        await self.has_workers(len(self.workers))
 
-        await self.until(crew, "all workers are ready")
+    async def has_workers(self, number: int) -> None:
+        """At least so many run and are ready for work."""
+
+        async def there() -> bool:
+            return sum(worker.is_ready for worker in self.workers) >= number
+
+        await self.until(there, f"{number} workers are ready")
 
     async def until(self, ready: Callable[[], Awaitable[bool]], what: str, within_s: float = _START_S) -> None:
         """Raises TimeoutError that says what did not come true."""
@@ -163,7 +159,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def raised(folder: Path, record: Record, pace: Pace, *, store: Store, workers: int = 2) -> AsyncGenerator[Stage]:
+async def raised(folder: Path, record: Record, pace: Pace, *, store: Store, workers: int = 3) -> AsyncGenerator[Stage]:
     """The system, whole. Every process of it is gone afterwards, and so are its wires."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody waits yet
     world = World(record.add)

@@ -31,8 +31,19 @@ def picture() -> bytes:
     return file.getvalue()
 
 
+class HalfPicture:
+    """A picture of which half has been sent; the rest follows when it is let go."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.whole = asyncio.Event()
+
+    def let_go(self) -> None:
+        self.whole.set()
+
+
 class World:
-    """`holding` keeps every picture back after its first half, while set; `fetched` is poked at each such moment."""
+    """Its two ports are there once it is open: one for all that is public, one for what nobody may call."""
 
     def __init__(self, record: Callable[[Entry], None]) -> None:
         self.port = 0
@@ -45,14 +56,9 @@ class World:
             "redirecting": self._redirecting,
             "flooding": self._flooding,
         }
-        self.slow = asyncio.Event()
-        """Set: pictures come whole. Cleared: only half of each comes, until it is set again."""
-        self.slow.set()
         self.told = asyncio.Event()
         """Set: hooks answer at once."""
         self.told.set()
-        self.fetching: asyncio.Queue[str] = asyncio.Queue()
-        """Tokens whose pictures are being held back."""
         self.calling: asyncio.Queue[str] = asyncio.Queue()
         """Tokens whose webhooks are being held back."""
         self.met: Counter[str] = Counter()
@@ -60,6 +66,8 @@ class World:
         self._record = record
         self._visits: Counter[str] = Counter()
         self._hangs = itertools.count()
+        self._next: asyncio.Future[HalfPicture] | None = None
+        self._halves: list[HalfPicture] = []
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
@@ -68,10 +76,20 @@ class World:
         self.port, self.inside_port = (server.sockets[0].getsockname()[1] for server in self._servers)
 
     async def close(self) -> None:
-        self.slow.set()
-        self.told.set()
+        self.let_go()
         for server in self._servers:
             server.close()
+
+    def let_go(self) -> None:
+        """Of everything that is held back."""
+        self.told.set()
+        for half in self._halves:
+            half.let_go()
+
+    async def half_a_picture(self, within_s: float) -> HalfPicture:
+        """The next picture that is asked for, in the middle. Raises TimeoutError where none is."""
+        self._next = asyncio.get_running_loop().create_future()
+        return await asyncio.wait_for(self._next, within_s)
 
     def picture_url(self, token: str) -> str:
         return f"http://127.0.0.1:{self.port}/pictures/{token}.png"
@@ -92,13 +110,16 @@ class World:
     async def _send_picture(self, writer: asyncio.StreamWriter, token: str) -> None:
         self._record(Fetch(token=token))
         head = f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {len(self.picture)}\r\n\r\n"
-        half = len(self.picture) // 2
-        writer.write(head.encode() + self.picture[:half])
+        middle = len(self.picture) // 2
+        writer.write(head.encode() + self.picture[:middle])
         await writer.drain()
-        if not self.slow.is_set():
-            self.fetching.put_nowait(token)
-            await self.slow.wait()
-        writer.write(self.picture[half:])
+        if self._next is not None and not self._next.done():
+            half = HalfPicture(token)
+            self._halves.append(half)
+            self._next.set_result(half)
+            await half.whole.wait()
+            self._halves.remove(half)
+        writer.write(self.picture[middle:])
         await writer.drain()
 
     async def _take(self, writer: asyncio.StreamWriter, manner: str, token: str, body: bytes) -> None:

@@ -9,7 +9,14 @@ from typing import Final
 from tests.chaos.parts import Part
 from tests.chaos.scene import PATIENCE_S, Fault, Scene
 
-_OFF: Final = {"worker-1": "+1h", "worker-2": "-1h", "api-1": "-1h", "api-2": "+1h", "courier": "+1h"}
+_OFF: Final = {
+    "worker-1": "+1h",
+    "worker-2": "-1h",
+    "worker-3": "+1h",
+    "api-1": "-1h",
+    "api-2": "+1h",
+    "courier": "+1h",
+}
 _NAMES: Final = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC")
 
 

@@ -74,20 +74,18 @@ async def downloading(scene: Scene) -> Reached:
 
 async def _half_a_picture(scene: Scene) -> Reached | None:
     stage = scene.stage
-    while not stage.world.fetching.empty():
-        stage.world.fetching.get_nowait()
-    stage.world.slow.clear()
-    token = await asyncio.wait_for(stage.world.fetching.get(), PATIENCE_S)
+    half = await stage.world.half_a_picture(PATIENCE_S)
 
     async def acknowledged() -> bool:
-        return token in scene.load.requests
+        return half.token in scene.load.requests
 
     await stage.until(acknowledged, "the submit is acknowledged", PATIENCE_S)
-    owner = str(await stage.ask("HGET", keys.request(scene.load.requests[token]), "worker")).partition("@")[0]
+    request = scene.load.requests[half.token]
+    owner = str(await stage.ask("HGET", keys.request(request), "worker")).partition("@")[0]
     if owner not in stage.parts:
-        stage.world.slow.set()
+        half.let_go()
         return None
-    return Reached(stage.parts[owner], stage.world.slow.set, stage.world.slow.set, scene.load.requests[token])
+    return Reached(stage.parts[owner], half.let_go, half.let_go, request)
 
 
 async def uploading(scene: Scene) -> Reached:
@@ -126,7 +124,10 @@ WHEN = {
 
 
 def _killed(phase: str) -> Fault:
+    """There is always another one that could take over: how long that takes is measured."""
+
     async def inject(scene: Scene) -> None:
+        await scene.stage.has_workers(2)
         reached = await PHASES[phase](scene)
         await scene.stage.kill(scene.fault, reached.worker, f"SIGKILL, {phase}")
         reached.drop()
@@ -145,8 +146,6 @@ def _frozen(phase: str) -> Fault:
         reached = await PHASES[phase](scene)
         reached.worker.signal(signal.SIGSTOP)
         scene.note(f"SIGSTOP, {phase}", reached.worker.name)
-        if phase == "downloading":
-            reached.let_go()  # it holds up everybody's pictures
         await _taken_over(scene, reached.worker)
         reached.let_go()
         reached.worker.signal(signal.SIGCONT)
