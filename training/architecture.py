@@ -103,7 +103,7 @@ def unet() -> UNet2DConditionModel:
 
 @torch.no_grad()
 def start_quietly(model: UNet2DConditionModel) -> None:
-    """Weak branches and a silent last layer, so that an untrained UNet disturbs neither its own main path nor the loss."""
+    """Weak branches and a silent last layer, so that an untrained UNet disturbs neither its main path nor the loss."""
     for name, module in model.named_modules():
         if name.endswith((".conv2", ".proj_out", ".to_out.0", ".ff.net.2")):
             module.weight.mul_(0.2)
