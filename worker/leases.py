@@ -117,8 +117,8 @@ class Leases:
         finally:
             with self._lock:
                 del self._holdings[held]
-                if holding.lost and not holding.taken:
-                    self._dropped.add(held)
+            if holding.lost and not holding.taken:
+                self._drop(holding)
 
     def renew(self) -> None:
         """One round. Raises `ServiceUnavailable`, after dropping what can no longer be believed to be ours."""
@@ -143,7 +143,7 @@ class Leases:
         with self._lock:
             holding = self._holdings.get(held)
         if holding is not None and holding.heed(verdict) and verdict is Lease.LOST:
-            _log.warning("lease lost", extra={"request": held.id, "attempt": held.number})
+            _say_lost(held)
 
     def cancel(self, id: str) -> None:
         """Its owner asked for it. Not an error when we do not hold it."""
@@ -175,6 +175,12 @@ class Leases:
         holding.heed(Lease.LOST)
         return back
 
+    def _drop(self, holding: Holding) -> None:
+        """By our own clock: nobody has told us yet that it is somebody else's."""
+        self._dropped.add(holding.held)
+        if holding.heed(Lease.LOST):
+            _say_lost(holding.held)
+
     def _return_dropped(self) -> None:
         """What our own clock made us drop. It may be somebody else's by now: then this changes nothing."""
         while self._dropped:
@@ -198,5 +204,8 @@ class Leases:
             holdings = list(self._holdings.values())
         for holding in holdings:
             if holding.lost and not holding.taken:
-                self._dropped.add(holding.held)
-                self.heed(holding.held, Lease.LOST)
+                self._drop(holding)
+
+
+def _say_lost(held: Held) -> None:
+    _log.warning("lease lost", extra={"request": held.id, "attempt": held.number})
