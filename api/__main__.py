@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -36,12 +37,20 @@ def main() -> int:
 
 
 def _run(settings: ApiSettings) -> None:
+    _allow_many_connections()
     server = make_server(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)  # uvicorn raises the signal once more when it has come to rest
     make_loop = server.config.get_loop_factory()
     with _pid_file(settings.data_dir / "run" / "api.pid"), asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(_serve(server))
+
+
+def _allow_many_connections() -> None:
+    """As many as the system lets us have: the usual soft limit of 1024 is for programs that call `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # an unlimited one is refused by some systems
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(server: Server) -> None:

@@ -4,6 +4,9 @@ becomes a system call and a packet of its own; here they leave together, at the 
 What is no HTTP never gets as far as the application, so it is refused here, in the shape of every other refusal. And
 whoever offers to go on in another protocol (Java's own client and `curl --http2` do so with every first call) is served
 in this one: uvicorn would lose the body of such a call, and whatever comes after it.
+
+No connection is kept for one who does nothing with it: a head has to come to its end in a minute, and something of what
+is written has to be taken in each. `api.body` sees to bodies, uvicorn to what is idle between two calls.
 """
 
 import asyncio
@@ -14,10 +17,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.edge import complete
 from api.errors import answer
-from shared.errors import BadRequest
+from shared.errors import BadRequest, Refused, TooSlow
 
 _MOST_BYTES = 16 * 1024
 _LONGEST_HEAD_BYTES = 64 * 1024
+_HEAD_S = 60.0
+_TAKING_S = 60.0
+"""In which a caller takes what is buffered for him, some 48 KB: then come the next."""
 
 
 class Together:
@@ -61,8 +67,28 @@ class Protocol(HttpToolsProtocol):
     _head_bytes = 0
     """Of the head that is being read, without the piece in which it began: other calls may have ended in that."""
 
+    _head_timer: asyncio.TimerHandle | None = None
+    _taking_timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(cast("asyncio.Transport", Together(transport)))
+        self._head_timer = self.loop.call_later(_HEAD_S, self._end_waiting)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_head_timer()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._taking_timer is None:
+            self._taking_timer = self.loop.call_later(_TAKING_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._taking_timer is not None:
+            self._taking_timer.cancel()
+            self._taking_timer = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -78,6 +104,8 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 break
+        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):  # pyright: ignore[reportUnnecessaryComparison]
+            self._head_timer = self.loop.call_later(_HEAD_S, self._end_waiting)
         if self._in_head and not self._began_now:  # the parser itself would keep a head of any length
             self._head_bytes += len(data)
             if self._head_bytes > _LONGEST_HEAD_BYTES:
@@ -89,6 +117,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._cancel_head_timer()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
@@ -104,9 +133,24 @@ class Protocol(HttpToolsProtocol):
         headers = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
         return line + b"".join(headers) + b"\r\n"
 
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_waiting(self) -> None:
+        if self._in_head:
+            self._refuse(TooSlow("The head did not come on"))
+        else:
+            self.transport.close()
+
     def send_400_response(self, msg: str) -> None:
-        refusal = answer(BadRequest(msg))
-        headers = [*self.server_state.default_headers, *refusal.raw_headers, (b"connection", b"close")]
+        self._refuse(BadRequest(msg))
+
+    def _refuse(self, error: Refused) -> None:
+        refusal = answer(error)
+        given = (header for header in refusal.raw_headers if header[0] != b"connection")
+        headers = [*self.server_state.default_headers, *given, (b"connection", b"close")]
         complete(headers)
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status_code] + head + b"\r\n" + bytes(refusal.body))

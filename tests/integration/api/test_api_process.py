@@ -1,11 +1,12 @@
 """`python -m api` as an operator meets it: it starts, it says why it will not, it ends when told to."""
 
+import resource
 import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,10 +25,10 @@ START_S = 40
 class Process:
     """The API as a child. `environment` is all that it gets."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, before: Sequence[str] = (), **environment: str) -> None:
         self.folder = folder
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "api"],
+            [*before, sys.executable, "-m", "api"],
             env={"DATA_DIR": str(folder), "PATH": "/usr/bin:/bin"} | environment,
             cwd=Path(__file__).parents[3],
             stderr=subprocess.PIPE,
@@ -101,6 +102,14 @@ def test_a_wrong_setting_ends_it_with_one_line(
     said = process.refusal()
     assert said.startswith(told)
     assert said.count("\n") == 1
+
+
+def test_it_takes_as_many_connections_as_it_may(tmp_path: Path, redis_url: str, started: list[Process]) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    process = Process(tmp_path, ("sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh"), REDIS_URL=redis_url, PORT="0")
+    started.append(process)
+    process.port()
+    assert resource.prlimit(process.child.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_a_store_that_is_not_everybodys_ends_it(tmp_path: Path, redis_url: str, started: list[Process]) -> None:

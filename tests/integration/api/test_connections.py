@@ -8,6 +8,8 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from api import wires
+
 ENDPOINT = "/fal-ai/kolors/image-to-image"
 INPUT = json.dumps({"prompt": "p", "image_url": "https://example.com/a.png"}).encode()
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -51,6 +53,52 @@ def test_a_head_without_an_end_is_refused(base: str) -> None:
             for _ in range(1000):
                 connection.sendall(b"x" * 16_384)
             raise AssertionError("it would have taken any length")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [(b"", b""), (b"\r\n", b""), (b"GET /health HTTP/1.1\r\nX-Long: ", b" 408 "), (b"PO", b" 408 ")],
+)
+def test_a_head_that_does_not_come_is_not_waited_for(
+    base: str, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+) -> None:
+    monkeypatch.setattr(wires, "_HEAD_S", 0.3)
+    assert _exchange(base, sent)[8:13] == answered
+    with socket.create_connection(("127.0.0.1", httpx.URL(base).port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(sent or b"\n")
+        assert connection.recv(65536)[8:13] == answered
+
+
+def test_a_call_that_takes_its_time_is_not_taken_for_a_late_head(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "_HEAD_S", 0.2)
+    receipt = client.post(ENDPOINT, content=INPUT).json()
+    with client.stream("GET", receipt["status_url"] + "/stream") as stream:
+        comments = [line for _, line in zip(range(12), stream.iter_lines(), strict=False) if line.startswith(":")]
+    assert len(comments) >= 3  # 0.2 seconds between two
+
+
+def test_who_takes_nothing_of_an_answer_is_hung_up_on(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires, "_TAKING_S", 0.3)
+    content = bytes(24 * 1024 * 1024)  # more than the system keeps on the way
+    url = httpx.URL(client.post("/files/upload", content=content).raise_for_status().json()["access_url"])
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect((url.host, url.port or 0))
+        connection.sendall(f"GET {url.path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        deadline = time.monotonic() + 20
+        while 'method="GET",route="serve"' not in client.get("/metrics").text:
+            assert time.monotonic() < deadline, "it would have been waited for forever"
+        received = 0
+        with suppress(ConnectionError):
+            while taken := len(connection.recv(65536)):
+                received += taken
+    assert received < len(content)
+    assert client.get(str(url)).content == content
 
 
 def test_many_calls_at_once_are_no_long_head(base: str) -> None:
