@@ -27,7 +27,7 @@ _MOST_PICTURES: Final = 64
 _LONGEST_STEP_S: Final = 2.0
 """Whoever joins, leaves or is cancelled waits for a step to end: no company is worth a longer one."""
 _WORTH_IT: Final = 0.95
-"""Twice the pictures in a call must cost less than this for each, or the call is as large as pays."""
+"""A larger call must make each picture cheaper than this share of what it cost."""
 _STEPS: Final = 3
 
 Clock = Callable[[], float]
@@ -95,17 +95,23 @@ def measure(
 
 
 def _cap(runner: Runner[Any, Any], side: int, clock: Clock) -> int:
-    """Doubles the pictures for as long as that pays. Raises `OutOfMemory` where one does not fit."""
-    cap, each_s = 1, _step_s(runner, side, 1, clock)
-    while cap < _MOST_PICTURES:
+    """The smallest call that is about as cheap for each picture as any. Raises `OutOfMemory` where one does not fit.
+
+    Doubles the pictures until that has not paid twice in a row: one step that something else made long ends nothing.
+    """
+    each_s, pictures, in_vain = {1: _step_s(runner, side, 1, clock)}, 1, 0
+    while pictures < _MOST_PICTURES and in_vain < 2:
+        pictures *= 2
         try:
-            step_s = _step_s(runner, side, 2 * cap, clock)
+            step_s = _step_s(runner, side, pictures, clock)
         except OutOfMemory:
             break
-        if step_s > _LONGEST_STEP_S or step_s / (2 * cap) > each_s * _WORTH_IT:
+        if step_s > _LONGEST_STEP_S:
             break
-        cap, each_s = 2 * cap, step_s / (2 * cap)
-    return cap
+        each_s[pictures] = step_s / pictures
+        in_vain = 0 if each_s[pictures] < _WORTH_IT * each_s[pictures // 2] else in_vain + 1
+    cheapest_s = min(each_s.values())
+    return min(pictures for pictures, cost_s in each_s.items() if cost_s * _WORTH_IT <= cheapest_s)
 
 
 def _step_s(runner: Runner[Any, Any], side: int, pictures: int, clock: Clock) -> float:

@@ -40,6 +40,15 @@ def test_a_call_grows_for_as_long_as_each_picture_gets_cheaper() -> None:
     assert measured(Card(), 256, 512, 1024, 2048) == {256: 64, 512: 32, 1024: 8, 2048: 2}
 
 
+def test_one_step_that_something_else_made_long_does_not_end_the_search() -> None:
+    class Disturbed(Card):
+        def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+            self.now_s += 0.03 if slots == 2 else 0
+            return super().predict(states, slots=slots)
+
+    assert measured(Disturbed(), 1024) == {1024: 8}
+
+
 def test_where_only_the_pictures_cost_company_does_not_pay() -> None:
     assert measured(Card(call_s=0), 256, 1024) == {256: 1, 1024: 1}
 
