@@ -43,7 +43,7 @@ def one_seat(floor: Floor, runner: Any = None, **options: Any) -> Generator[Work
 
 def test_a_picture_that_hangs_its_decoder_is_refused_and_the_next_is_painted(floor: Floor) -> None:
     hostile, good = floor.submit(HOSTILE), floor.submit()
-    with one_seat(floor, longest_s=0.3) as workplace:
+    with one_seat(floor, longest_s=4) as workplace:
         assert workplace.answer().result(DEADLINE_S) == 2
     assert floor.problem(hostile)["type"] == "image_load_error"
     assert floor.output(good)["seed"] == 7
