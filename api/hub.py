@@ -7,8 +7,9 @@ request's own event stream, so a poke that comes twice or not at all does no har
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from shared.errors import ServiceUnavailable
 from shared.queue.pokes import Pokes
 
 
@@ -43,12 +44,13 @@ class Hub:
     async def listen(self, id: str) -> AsyncGenerator[Bell]:
         """A bell for request `id`. What happens after entering rings it; look once before the first wait.
 
-        Raises `ServiceUnavailable`.
+        Where Redis is slow to say that it listens, it may have missed something: wait no longer than for a second look.
         """
         bell = Bell()
         self._bells[id].add(bell)
         try:
-            await self._pokes.add(id)
+            with suppress(ServiceUnavailable):
+                await self._pokes.add(id)
             yield bell
         finally:
             bells = self._bells[id]

@@ -34,14 +34,16 @@ class Pokes:
         self._watched: dict[str, asyncio.Event] = {}
 
     async def add(self, id: str) -> None:
-        """Returns when every later poke of `id` will be heard. Raises ServiceUnavailable if that takes too long."""
+        """Returns when every later poke of `id` will be heard.
+
+        Raises ServiceUnavailable if that takes too long; `id` is watched all the same, until it is removed.
+        """
         confirmed = self._watched.setdefault(id, asyncio.Event())
         await self._send("SUBSCRIBE", keys.poke(id))
         try:
             async with asyncio.timeout(_CONFIRM_S):
                 await confirmed.wait()
         except TimeoutError:
-            await self.remove(id)
             raise ServiceUnavailable from None
 
     async def remove(self, id: str) -> None:

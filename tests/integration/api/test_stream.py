@@ -197,6 +197,20 @@ def test_a_stream_outlives_a_restart_of_redis(client: httpx.Client, hand: Hand, 
     assert statuses == ["IN_PROGRESS", "COMPLETED"]
 
 
+def test_a_redis_that_is_slow_to_listen_costs_a_stream_nothing(
+    client: httpx.Client, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.queue.pokes._CONFIRM_S", 0)
+    receipt = _submit(client)
+    with _stream(client, receipt["status_url"]) as one, _stream(client, receipt["status_url"]) as other:
+        streams = [one.events(), other.events()]
+        for events in streams:
+            next(events)
+        hand.finish(hand.claim())
+        told = [[status["status"] for _, status in events] for events in streams]
+    assert told == [["IN_PROGRESS", "COMPLETED"]] * 2
+
+
 async def test_an_end_between_two_looks_is_told_with_its_history(
     keyed: ApiSettings, valkey: Valkey, hand: Hand
 ) -> None:
