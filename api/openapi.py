@@ -71,6 +71,7 @@ def document(server_url: str) -> Json:
 
 
 _KEY: Json = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Fal Key"}
+_LENGTH: Json = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _TIMEOUT: Json = {"type": "number", "minimum": 0.1, "exclusiveMinimum": True}
 _LOGS: Json = {
     "name": "logs",
@@ -90,7 +91,7 @@ def _submit() -> Json:
     return {
         "parameters": [
             _query("fal_webhook", {"type": "string", "format": "uri"}, "Where to post the result."),
-            _query("fal_max_queue_length", {"type": "integer", "minimum": 0}, "Refuse the call if more are waiting."),
+            _query("fal_max_queue_length", _LENGTH, "Refuse the call if more are waiting."),
             _header("X-Fal-Request-Timeout", _TIMEOUT, "Seconds within which it must have begun."),
             _header("X-Total-Timeout", _TIMEOUT, "Seconds within which it must be finished."),
             _header("X-Fal-Queue-Priority", {"type": "string", "enum": ["normal", "low"]}, "Its lane."),
