@@ -65,6 +65,8 @@ def _run(chosen: list[Fault], terms: Terms) -> int:
         made += _judged(history)
         shutil.rmtree(act / "system" / "files", ignore_errors=True)
     _say(f"{time.monotonic() - began_s:.0f} s")
+    if left_out and os.environ.get("CI") == "true":
+        made += [Row(name, violations=1) for name in left_out]  # all that they need can be installed there
     return _told(made, folder, terms.pace)
 
 

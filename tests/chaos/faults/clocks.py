@@ -4,8 +4,9 @@ import asyncio
 import importlib.util
 import signal
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+from shared.queue import keys
 from tests.chaos.parts import Part
 from tests.chaos.scene import PATIENCE_S, Fault, Scene
 
@@ -17,6 +18,7 @@ _OFF: Final = {
     "api-2": "+1h",
     "courier": "+1h",
 }
+_JUST_NOW_MS: Final = 60_000
 _NAMES: Final = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC")
 
 
@@ -34,6 +36,18 @@ async def _set_redis(scene: Scene) -> None:
     await _restart(scene, scene.stage.valkey, "" if scene.memory.pop("set", False) else "+1h")
     scene.memory["set"] = "FAKETIME" in scene.stage.valkey.environment
     await scene.stage.redis_is_back()
+    await _looked_at(scene)
+
+
+async def _looked_at(scene: Scene) -> None:
+    """A rescuer has seen the clock. One that is set and set back while none looks is not found out."""
+    stage = scene.stage
+
+    async def looked() -> bool:
+        now_ms = int(cast("tuple[int, int]", await stage.ask("TIME"))[0]) * 1000
+        return abs(int(str(await stage.ask("GET", keys.WATCHED) or 0)) - now_ms) < _JUST_NOW_MS
+
+    await stage.until(looked, "a rescuer looks at Redis", PATIENCE_S)
 
 
 async def _set_redis_right(scene: Scene) -> None:
