@@ -74,6 +74,9 @@ def answer(error: Exception) -> Response:
             return outcome(error.status, wire.fault_body(error).encode(), error.error_type)
         case UnknownRequest():
             return json_response(404, NOT_FOUND)
+        case StoreUnavailable():  # its own words name addresses and folders of ours
+            _log.warning("the file store: %s", error.message)
+            return _by_table(StoreUnavailable())
         case Error():
             return _by_table(error)
         case HTTPException():

@@ -17,6 +17,7 @@ from api import openapi
 from api.context import Context, context_of
 from api.errors import json_response
 from api.origins import base_of
+from api.page import page_headers
 from api.readiness import Probe
 from shared import metrics
 from shared.errors import ServiceUnavailable, UnknownPath
@@ -65,6 +66,7 @@ class Ops:
         self._registry = registry
         self._gauges = FleetGauges(registry)
         self._page = files("api").joinpath("playground/index.html").read_bytes()
+        self._page_headers = page_headers(self._page)
         self._jwks = json.dumps(context.signing_keys.jwks()).encode()
 
     def routes(self) -> list[BaseRoute]:
@@ -109,4 +111,4 @@ class Ops:
 
     async def index(self, request: Request) -> Response:
         del request
-        return Response(self._page, media_type="text/html")
+        return Response(self._page, headers=self._page_headers, media_type="text/html")

@@ -1,6 +1,8 @@
 """Health, readiness, metrics, documents, and what every answer has in common."""
 
 import base64
+import hashlib
+import re
 from typing import Any
 
 import httpx
@@ -122,6 +124,22 @@ def test_the_index_is_a_page(client: httpx.Client) -> None:
     answer = client.get("/")
     assert answer.headers["content-type"].startswith("text/html")
     assert "image-to-image" in answer.text
+
+
+def test_the_page_runs_nothing_but_its_own_and_in_nobodys_frame(client: httpx.Client) -> None:
+    answer = client.get("/")
+    policy = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
+    scripts = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    assert scripts
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy["script-src"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert not re.search(r"\son[a-z]+=|\sstyle=|javascript:", answer.text)  # which the policy would not run
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["object-src"] == "'none'"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
 
 
 def test_browsers_may_call_from_anywhere(client: httpx.Client) -> None:

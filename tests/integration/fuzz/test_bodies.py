@@ -25,7 +25,7 @@ FEW = settings(
 )
 
 TARGETS = st.sampled_from([
-    ("POST", ENDPOINT), ("POST", f"/run{ENDPOINT}"), ("POST", "/storage/upload/initiate"),
+    ("OPTIONS", ENDPOINT), ("POST", ENDPOINT), ("POST", f"/run{ENDPOINT}"), ("POST", "/storage/upload/initiate"),
     ("POST", "/storage/auth/token"), ("POST", "/storage/upload/initiate-multipart"),
     ("POST", "/files/upload"), ("POST", "/files/upload/multipart"),
     ("PUT", f"{GRANT}?grant=x"), ("PUT", f"{GRANT}/1"), ("POST", f"{GRANT}/complete"), ("PUT", f"{REQUEST}/cancel"),

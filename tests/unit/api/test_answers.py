@@ -12,6 +12,7 @@ from shared.files.base import FileMissing, StoreUnavailable
 
 NO = {"detail": "no", "error_type": "bad_request"}
 AWAY = {"detail": "away", "error_type": "runner_scheduling_failure"}
+STORE_AWAY = AWAY | {"detail": "The file store cannot answer right now."}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ AWAY = {"detail": "away", "error_type": "runner_scheduling_failure"}
             AWAY,
             {"retry-after": "1", "x-fal-retryable": "true"},
         ),
-        (StoreUnavailable("away"), 503, AWAY, {"retry-after": "1"}),
+        (StoreUnavailable("/srv/files is away"), 503, STORE_AWAY, {"retry-after": "1"}),
         (FileMissing("gone"), 404, {"detail": "gone"}, {}),
         (
             errors.TotalTimeout("late"),
