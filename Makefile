@@ -2,7 +2,7 @@
 # Settings are environment variables: `PORT=9000 make serve` and `make serve PORT=9000` are the same.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test chaos lint format bench calibrate dev-tls clean
+.PHONY: help setup demo serve test chaos lint audit format bench calibrate dev-tls clean
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SETUP := @sh deploy/setup/run.sh
@@ -38,6 +38,9 @@ lint:  ## style, formatting, types, import contracts
 	$(PYTHON) -m basedpyright
 	.venv/bin/lint-imports --no-logo
 
+audit:  ## known vulnerabilities of the pinned dependencies, where the package index publishes them
+	@sh deploy/audit.sh
+
 format:  ## puts the code into the house's format
 	$(SETUP) dev
 	$(PYTHON) -m ruff format .
@@ -59,5 +62,5 @@ dev-tls:  ## a local certificate authority and certificate, for clients that spe
 	@exec $(PYTHON) -m deploy.local.dev_tls
 
 clean:  ## removes what setup made; keeps .data (your requests and pictures) and out
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache tests/acceptance/js/node_modules
+	rm -rf .venv .venv-audit .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache tests/acceptance/js/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
