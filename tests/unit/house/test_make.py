@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PROMISED = {"setup", "demo", "serve", "test", "lint", "bench", "dev-tls", "clean"}
+PROMISED = {"setup", "demo", "serve", "test", "chaos", "lint", "bench", "dev-tls", "clean"}
 
 
 def make(*arguments: str) -> str:
