@@ -19,6 +19,8 @@ from shared.queue.records import Event, Preview, View
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _RETRY_S = 1.0
+_PAGE = 32
+"""Entries that a stream holds at once: thousands of them may wait for callers who do not read."""
 
 
 def frame(payload: bytes, event_id: str | None = None) -> bytes:
@@ -105,7 +107,7 @@ async def _preview(context: Context, id: str) -> Preview | None:
 
 async def _look(context: Context, id: str, after: str) -> tuple[list[Event], View | None]:
     """What is new, and the state after that. The end of a request is never seen before the events that led to it."""
-    news = commands.events(id, after=after, limit=status.EVENTS_AT_ONCE)
+    news = commands.events(id, after=after, limit=_PAGE)
     events, now = await context.run(news), await context.run(commands.view(id))
     if not events and now is not None and now.state.is_final:
         events = await context.run(news)  # it may have ended between the two questions
