@@ -69,8 +69,8 @@ class Gpu:
 
     @property
     def name(self) -> str:
-        about = torch.cuda.get_device_properties(self.torch)
-        return f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
+        _, total_bytes = torch.cuda.mem_get_info(self.torch)
+        return f"{torch.cuda.get_device_name(self.torch)}, {total_bytes / 2**30:.0f} GiB"
 
     def pace(self) -> None:
         event = torch.cuda.Event()

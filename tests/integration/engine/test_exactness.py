@@ -158,7 +158,7 @@ def test_every_call_has_the_fixed_rows(fixed: TorchRunner, monkeypatch: pytest.M
 
     def watched(sample: torch.Tensor, *rest: object, **more: object) -> object:
         seen.add(len(sample))
-        return forward(sample, *rest, **more)
+        return forward(sample, *rest, **more)  # pyright: ignore[reportUnknownVariableType]
 
     monkeypatch.setattr(model, "forward", watched)
     step(fixed, [joined(fixed, one) for one in JOBS])
