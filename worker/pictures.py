@@ -26,6 +26,8 @@ LOCATION: Final = ("body", "image_url")
 _log = logging.getLogger(__name__)
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice its limit
 _ORIENTATION: Final = 0x0112
+_QUICK_BYTES: Final = 256 * 1024
+_QUICK_PX: Final = 1024 * 1024
 _LARGE_PX: Final = 12 * 1024 * 1024
 _few_large_ones = threading.BoundedSemaphore(2)
 """A decoded picture takes up to eight bytes a pixel while it is converted: only two large ones at a time."""
@@ -46,6 +48,17 @@ def decode(content: bytes, *, max_px: int) -> Image.Image:
     except Exception as error:  # an edge: hostile bytes make Pillow's plugins raise anything at all
         _log.info("input picture of %d bytes is not readable: %r", len(content), error)
         raise unreadable("The file is not a picture that can be read, or it is damaged") from error
+
+
+def is_quick(content: bytes) -> bool:
+    """Whether decoding takes moments whatever is in it: few bytes, few pixels, and decoders that end with them."""
+    if len(content) > _QUICK_BYTES:
+        return False
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as opened:
+            return opened.width * opened.height <= _QUICK_PX
+    except Exception:  # noqa: BLE001 - see decode
+        return False
 
 
 def unreadable(why: str) -> InvalidInput:

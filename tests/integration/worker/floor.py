@@ -50,6 +50,12 @@ def png(size: tuple[int, int] = (64, 64), colour: object = (200, 30, 30)) -> byt
     return file.getvalue()
 
 
+def gif(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("P", size).save(file, "GIF")
+    return file.getvalue()
+
+
 def noise(size: tuple[int, int]) -> bytes:
     """Hard to compress."""
     file = io.BytesIO()

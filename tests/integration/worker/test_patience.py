@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from shared.files.local import LocalStore
-from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, open_workplace, png
+from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, gif, open_workplace
 from worker import pictures, tasks
 from worker.engine.fake import FakeRunner, FakeState
 from worker.engine.job import Job
 from worker.engine.protocol import Decoded
 
-HOSTILE = png((32, 32))
+HOSTILE = gif((32, 32))
+"""Of a format that is always decoded aside."""
 
 
 @pytest.fixture(autouse=True)
