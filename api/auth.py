@@ -90,7 +90,8 @@ class Keyring:
             found = () if key.revoked else tuple(map(bytes.fromhex, valid))
             entries[key.id] = _Entry(found, self._caller("id", key.id, key))
         self._entries = entries
-        self._closed = self._required or bool(entries)
+        # A name that was only ever refused, `created_ms` 0, is no reason to turn everybody else away.
+        self._closed = self._required or bool(digests) or any(key.secrets or key.created_ms for key in stored)
 
     def caller(self, authorization: str | None) -> Caller:
         """Who sent this Authorization header; raises `BadCredentials`, and `ServiceUnavailable` while keys are unknown.

@@ -80,11 +80,17 @@ def limit(redis: SyncRedis, id: str, *, max_running: int | None, max_queued: int
     change(redis, id, lambda key, _: replace(_valid(key, id), max_running=max_running, max_queued=max_queued))
 
 
-def revoke(redis: SyncRedis, id: str) -> None:
-    """Also an id that only API_KEYS knows."""
-    change(
-        redis, id, lambda key, now_ms: replace(key or StoredKey(id, (), created_ms=now_ms), secrets=(), revoked=True)
-    )
+def revoke(redis: SyncRedis, id: str) -> str | None:
+    """Also an id that only API_KEYS knows; then a remark, for it may be a slip of the pen."""
+    unknown = False
+
+    def revoked(key: StoredKey | None, _now_ms: int) -> StoredKey:
+        nonlocal unknown
+        unknown = key is None
+        return replace(key or StoredKey(id, (), created_ms=0), secrets=(), revoked=True)
+
+    change(redis, id, revoked)
+    return f"no key {id} was made here; one of that name in API_KEYS is refused from now on" if unknown else None
 
 
 def show(redis: SyncRedis) -> list[str]:
@@ -159,7 +165,9 @@ def _valid(key: StoredKey | None, id: str) -> StoredKey:
 
 
 def _row(key: StoredKey) -> tuple[str, ...]:
-    made_at = datetime.fromtimestamp(key.created_ms / 1000, UTC).isoformat(timespec="seconds")
+    made_at = (
+        datetime.fromtimestamp(key.created_ms / 1000, UTC).isoformat(timespec="seconds") if key.created_ms else "-"
+    )
     limits = ("default" if most is None else f"{most or 'none'}" for most in (key.max_running, key.max_queued))
     state = "revoked" if key.revoked else "valid"
     return key.id, tenant_of("id", key.id), state, f"{len(key.secrets)}", *limits, made_at

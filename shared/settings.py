@@ -6,8 +6,9 @@ This module and its two siblings, `api.settings` and `worker.settings`, are the 
 
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import WrongSetting
@@ -34,6 +35,13 @@ class Settings(BaseSettings):
     """Of one result picture."""
     max_download_bytes: int = Field(default=50 * 1024 * 1024, ge=1024)
     """Of one input picture, before decoding."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_an_address_of_redis(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("an address of Redis begins with redis://, rediss:// or unix://")
+        return url
 
     @property
     def storage(self) -> str:

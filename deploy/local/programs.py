@@ -80,7 +80,7 @@ exitcodes = {0 if program.once else WRONG_SETTINGS}
 stopwaitsecs = {program.stop_s}
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_value(settings.log_dir / program.name)}.log
+stdout_logfile = {_value(_value(settings.log_dir / program.name))}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 stdout_events_enabled = true
@@ -88,5 +88,5 @@ stdout_events_enabled = true
 
 
 def _value(text: str | Path) -> str:
-    """The configuration file's own interpolation must not see a % of a path."""
+    """A configuration file reads % as its own; supervisor reads `stdout_logfile` twice."""
     return str(text).replace("%", "%%")

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     python = VENV / "bin" / "python"
     try:
-        if Path(sys.prefix).resolve() != VENV:
+        if Path(sys.prefix).resolve() != VENV.resolve():
             make_venv()
             os.execv(python, [str(python), "-m", "deploy.setup", stage])
         due = [step for step in plan(stage) if not step.is_done()]

@@ -51,6 +51,8 @@ class Step:
 
 def make_venv() -> None:
     """`.venv`, made by the Python that runs this. Raises `SetupFailed`."""
+    if VENV.is_symlink():  # `venv --clear` would empty what it leads to
+        raise SetupFailed(f"{VENV} leads to {VENV.resolve()}, which is no virtual environment", "Remove the link.")
     bar = Bar("virtual environment")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if made.returncode:

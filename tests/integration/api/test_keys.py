@@ -246,3 +246,11 @@ def test_no_secret_is_logged_or_stored(tmp_path: Path, redis_url: str, redis: Sy
     assert len(said) > 2
     for secret in ("T0P-own", "T0P-guess", made.partition(":")[2]):
         assert secret not in text
+
+
+def test_a_slip_in_a_revocation_is_said(redis: SyncRedis) -> None:
+    cli.add(redis, "alice", max_running=None, max_queued=None)
+    assert cli.revoke(redis, "alice") is None
+    said = cli.revoke(redis, "alcie")
+    assert said is not None
+    assert "no key alcie" in said

@@ -88,6 +88,19 @@ def test_a_revoked_key_stays_refused_wherever_it_was_made_and_leaves_the_server_
             keyring.caller(header)
 
 
+def test_revoking_the_only_key_that_was_made_leaves_the_server_closed() -> None:
+    keyring = Keyring([])
+    keyring.replace([stored("alice", revoked=True, created_ms=1)], now_ms=2)
+    with pytest.raises(BadCredentials):
+        keyring.caller("Key any:thing")
+
+
+def test_revoking_a_key_that_was_never_made_turns_nobody_away() -> None:
+    keyring = Keyring([])
+    keyring.replace([stored("alcie", revoked=True)], now_ms=0)
+    assert tenant(keyring, "Key any:thing")
+
+
 def test_a_secret_expires_when_it_should() -> None:
     keyring = Keyring([])
     key = stored("carol", "old", until_ms=1000)
