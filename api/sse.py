@@ -86,7 +86,8 @@ async def statuses(
             if now.state.is_final:  # its history was cut short: nothing more will come
                 yield frame(status.dump(status.of_view(now, [] if logs else None)))
                 return
-            if now.position != told_position:
+            # Without a position it was claimed just now, which is an entry that is yet to come.
+            if now.position is not None and now.position != told_position:
                 told_position = now.position
                 yield frame(status.dump(status.of_view(now, None)))
             if not await bell.wait(pause_s):
