@@ -35,7 +35,7 @@ class Valkey:
     def start(self, *options: str) -> None:
         """Returns when it accepts connections and has read its file."""
         place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        keep = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        keep = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         self._server = subprocess.Popen(
             [str(_binary()), *place, *keep, *options],
             stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.errors import WrongSetting
 
-FSYNC = ("everysec", "always", "no")
+FSYNC = ("always", "everysec", "no")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LocalSettings:
 def read(environment: Mapping[str, str]) -> LocalSettings:
     """Raises `WrongSetting` with the name of the first variable that is of no use; empty means unset."""
     given = {name: value for name, value in environment.items() if value}
-    fsync = given.get("REDIS_FSYNC", "everysec")
+    fsync = given.get("REDIS_FSYNC", FSYNC[0])
     if fsync not in FSYNC:
         raise WrongSetting("REDIS_FSYNC", f"expected one of {', '.join(FSYNC)}, not {fsync!r}")
     return LocalSettings(

@@ -126,7 +126,7 @@ def stand(root: Path) -> Generator[Stand]:
     port = free_port()
     made = Stand(root, port, [])
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(root), "--save", ""]
-    options += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+    options += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
     with made.child("redis", [str(binary), *options]):
         until(lambda: accepts(port), "Valkey did not start")
         yield made

@@ -68,7 +68,7 @@ def test_it_writes_its_pid_and_never_forgets(settings: LocalSettings):
         told = connection.config_get("appendonly", "appendfsync", "maxmemory-policy", "save", "bind")
         assert told == {
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "always",
             "maxmemory-policy": "noeviction",
             "save": "",
             "bind": "127.0.0.1",
@@ -87,11 +87,11 @@ def test_strangers_on_this_machine_are_kept_out(settings: LocalSettings):
 
 
 def test_the_fsync_setting_reaches_it(tmp_path: Path):
-    settings = read({"DATA_DIR": str(tmp_path), "REDIS_FSYNC": "always"})
+    settings = read({"DATA_DIR": str(tmp_path), "REDIS_FSYNC": "everysec"})
     settings.run_dir.mkdir()
     embedded = redis.embedded(settings)
     with running(embedded), _connect(embedded.url) as connection:
-        assert connection.config_get("appendfsync") == {"appendfsync": "always"}
+        assert connection.config_get("appendfsync") == {"appendfsync": "everysec"}
 
 
 def test_without_any_server_the_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
