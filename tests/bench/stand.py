@@ -24,13 +24,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(ready: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> float:
+def until(
+    ready: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S, *, every_s: float = 0.005
+) -> float:
     """Seconds until `ready` was true. Raises TimeoutError."""
     began = time.perf_counter()
     while not ready():
         if time.perf_counter() - began > timeout_s:
             raise TimeoutError(what)
-        time.sleep(0.005)
+        time.sleep(every_s)
     return time.perf_counter() - began
 
 
