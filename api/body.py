@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared.errors import ServiceUnavailable, TooLarge, TooSlow
 
@@ -52,18 +52,19 @@ async def received(request: Request, room: Room, max_bytes: int) -> AsyncGenerat
 
 
 async def arriving(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises `TooSlow` once it is behind a slow line's pace for half a minute."""
+    """The body as it comes. Raises `TooSlow` once it is behind a slow line's pace for half a minute, and
+    `ClientDisconnect` where the caller goes away."""
     clock = asyncio.get_running_loop().time
-    began, count = clock(), 0
-    chunks = aiter(request.stream())
-    while True:
+    began, count, more = clock(), 0, True
+    while more:
         try:
             async with asyncio.timeout_at(began + _PATIENCE_S + count / _SLOWEST_BYTES_PER_S):
-                chunk = await anext(chunks, None)
+                message = await request.receive()
         except TimeoutError:
             raise TooSlow from None
-        if chunk is None:
-            return
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         count += len(chunk)
         yield chunk
 

@@ -131,7 +131,7 @@ class Input(BaseModel):
     def to_queue(self, *, image_url: str) -> str:
         """The JSON that the worker reads: with a seed, drawn if none was given, and with this address instead."""
         seed = draw_seed() if self.seed is None else self.seed
-        return json.dumps({**self.model_dump(), "image_url": image_url, "seed": seed}, ensure_ascii=False)
+        return self.model_copy(update={"image_url": image_url, "seed": seed}).model_dump_json()
 
 
 class Image(BaseModel):
