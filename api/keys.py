@@ -18,16 +18,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from api import console
 from api.auth import digest, tenant_of
-from shared.errors import Error, WrongSetting
+from shared.errors import Error
 from shared.queue import commands, execute
-from shared.queue.connect import SyncRedis, open_sync
+from shared.queue.connect import SyncRedis
 from shared.queue.records import Secret, StoredKey
-from shared.settings import Settings, load
+from shared.settings import Settings
 
 _ID = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _COLUMNS = ("ID", "TENANT", "STATE", "SECRETS", "RUNNING", "QUEUED", "MADE AT")
 _OVERLAP_S = 3600
+_LONGEST_NUMBER = 9
 
 Change = Callable[[StoredKey | None, int], StoredKey]
 """From what is known of a key, and now (ms), to what is to be known of it."""
@@ -75,12 +77,13 @@ def rotate(redis: SyncRedis, id: str, *, overlap_s: float) -> str:
     return credential
 
 
-def limit(redis: SyncRedis, id: str, *, max_running: int | None, max_queued: int | None) -> None:
+def limit(redis: SyncRedis, id: str, *, max_running: int | None, max_queued: int | None) -> str:
     """Raises `NotPossible`. What waits already keeps the limits that it came with."""
     change(redis, id, lambda key, _: replace(_valid(key, id), max_running=max_running, max_queued=max_queued))
+    return ""
 
 
-def revoke(redis: SyncRedis, id: str) -> str | None:
+def revoke(redis: SyncRedis, id: str) -> str:
     """Also an id that only API_KEYS knows; then a remark, for it may be a slip of the pen."""
     unknown = False
 
@@ -90,40 +93,31 @@ def revoke(redis: SyncRedis, id: str) -> str | None:
         return replace(key or StoredKey(id, (), created_ms=0), secrets=(), revoked=True)
 
     change(redis, id, revoked)
-    return f"no key {id} was made here; one of that name in API_KEYS is refused from now on" if unknown else None
+    return f"no key {id} was made here; one of that name in API_KEYS is refused from now on" if unknown else ""
 
 
-def show(redis: SyncRedis) -> list[str]:
+def show(redis: SyncRedis) -> str:
     """One line for each, under a line of headings."""
-    rows = [_COLUMNS, *map(_row, execute.run_sync(redis, commands.stored_keys()).keys or ())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return console.table(_COLUMNS, *map(_row, execute.run_sync(redis, commands.stored_keys()).keys or ()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    try:
-        redis = open_sync(load(Settings).redis_url)
+
+    def work(redis: SyncRedis, _settings: Settings) -> str:
         match asked.verb:
             case "add":
-                said = add(redis, asked.id, max_running=asked.running, max_queued=asked.queued)
+                return add(redis, asked.id, max_running=asked.running, max_queued=asked.queued)
             case "rotate":
-                said = rotate(redis, asked.id, overlap_s=asked.overlap_s)
+                return rotate(redis, asked.id, overlap_s=asked.overlap_s)
             case "limit":
-                said = limit(redis, asked.id, max_running=asked.running, max_queued=asked.queued)
+                return limit(redis, asked.id, max_running=asked.running, max_queued=asked.queued)
             case "revoke":
-                said = revoke(redis, asked.id)
+                return revoke(redis, asked.id)
             case _:
-                said = "\n".join(show(redis))
-    except WrongSetting as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 2
-    except Error as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
-    if said:
-        sys.stdout.write(f"{said}\n")
-    return 0
+                return show(redis)
+
+    return console.run(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,14 +136,25 @@ def _parser() -> argparse.ArgumentParser:
     for verb in ("add", "limit"):
         made[verb].add_argument("--running", type=_count, help="requests that may run at once; 0 is no limit")
         made[verb].add_argument("--queued", type=_count, help="requests that may wait; 0 is no limit")
-    made["rotate"].add_argument("--overlap-s", type=float, default=_OVERLAP_S, help="how long the old one stays valid")
+    made["rotate"].add_argument(
+        "--overlap-s", type=_seconds, default=_OVERLAP_S, help="how long the old one stays valid"
+    )
     return parser
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER):
         raise argparse.ArgumentTypeError("expected a whole number")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        if 0 <= (seconds := float(text)) < 10**_LONGEST_NUMBER:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("expected seconds")
 
 
 def _new(id: str) -> str:

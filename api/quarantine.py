@@ -15,21 +15,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from shared.errors import Error, UnknownRequest, WrongSetting
+from api import console
+from shared.errors import UnknownRequest
 from shared.queue import commands, execute
-from shared.queue.connect import SyncRedis, open_sync
+from shared.queue.connect import SyncRedis
 from shared.queue.records import Case
-from shared.settings import Settings, load
+from shared.settings import Settings
 from shared.wire.queue import new_request_id
 
 _COLUMNS = ("ID", "TENANT", "CRASHES", "FAILED AT", "INPUT", "LAST WORKER")
 
 
-def show(redis: SyncRedis) -> list[str]:
+def show(redis: SyncRedis) -> str:
     """One line for each, under a line of headings."""
-    rows = [_COLUMNS, *(_row(case) for case in execute.run_sync(redis, commands.quarantined()))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return console.table(_COLUMNS, *map(_row, execute.run_sync(redis, commands.quarantined())))
 
 
 def retry(redis: SyncRedis, id: str, *, retention_s: int) -> str:
@@ -46,10 +45,11 @@ def retry(redis: SyncRedis, id: str, *, retention_s: int) -> str:
     return again.id
 
 
-def discard(redis: SyncRedis, id: str) -> None:
+def discard(redis: SyncRedis, id: str) -> str:
     """Raises `UnknownRequest`."""
     if not execute.run_sync(redis, commands.discharge(id, forget_input=True)):
         raise UnknownRequest(f"{id} is not in quarantine")
+    return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,23 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for verb, what in (("retry", "submit its input anew"), ("discard", "strike it off and forget its input")):
         verbs.add_parser(verb, help=what).add_argument("id")
     asked = parser.parse_args(arguments)
-    try:
-        settings = load(Settings)
-        redis = open_sync(settings.redis_url)
+
+    def work(redis: SyncRedis, settings: Settings) -> str:
         match asked.verb:
             case "list":
-                sys.stdout.write("\n".join(show(redis)) + "\n")
+                return show(redis)
             case "retry":
-                sys.stdout.write(f"{retry(redis, asked.id, retention_s=settings.retention_s)}\n")
+                return retry(redis, asked.id, retention_s=settings.retention_s)
             case _:
-                discard(redis, asked.id)
-    except WrongSetting as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 2
-    except Error as error:
-        sys.stderr.write(f"{error.message}\n")
-        return 1
-    return 0
+                return discard(redis, asked.id)
+
+    return console.run(work)
 
 
 def _find(redis: SyncRedis, id: str) -> Case:

@@ -31,11 +31,6 @@ def result(request: str, claim: str, index: int, extension: str) -> str:
     return f"{_attempt(request, claim)}-{index}.{extension}"
 
 
-def preview(request: str, claim: str, step: int, extension: str) -> str:
-    """The picture as it stood after `step`."""
-    return f"{_attempt(request, claim)}-preview-{step}.{extension}"
-
-
 def result_body(request: str, claim: str) -> str:
     """The result JSON of one attempt, where it is too large for the queue."""
     return f"{_attempt(request, claim)}-result.json"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,10 +21,10 @@ from shared.queue.execute import run_sync
 from shared.queue.records import StoredKey
 from tests.conftest import Valkey
 from tests.integration.api.live import live
+from tests.integration.api.terminal import ROOT, command
 
 ENDPOINT = "/fal-ai/kolors/image-to-image"
 INPUT = {"prompt": "p", "image_url": "https://example.com/a.png"}
-ROOT = Path(__file__).resolve().parents[3]
 SOON_S = 20
 
 
@@ -178,16 +179,7 @@ def test_a_newer_version_may_know_more_of_a_key(redis: SyncRedis) -> None:
     assert [key.id for key in run_sync(redis, commands.stored_keys()).keys or ()] == ["me"]
 
 
-def run(redis_url: str, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "api.keys", *words],
-        cwd=ROOT,
-        env=os.environ | {"REDIS_URL": redis_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+run = partial(command, "api.keys")
 
 
 def test_the_command(redis_url: str) -> None:
@@ -203,7 +195,18 @@ def test_the_command(redis_url: str) -> None:
     assert run(redis_url, "revoke", "me") == (0, "")
     assert run(redis_url, "list")[1].splitlines()[1].split()[2:4] == ["revoked", "0"]
     assert run(redis_url, "rotate", "me")[0] == 1
-    assert run("redis://127.0.0.1:1/0", "list")[0] == 1
+    away = run("redis://:secret@127.0.0.1:1/0", "list")
+    assert away == (1, "Redis does not answer at 127.0.0.1:1 (REDIS_URL)\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("rotate", "me", "--overlap-s", "nan"), ("rotate", "me", "--overlap-s", "inf"), ("add", "me", "--running", "٣")],
+)
+def test_what_is_no_number_is_said(redis_url: str, words: tuple[str, ...]) -> None:
+    status, said = run(redis_url, *words)
+    assert status == 2
+    assert f"argument {words[2]}: expected" in said
 
 
 def everything(redis: SyncRedis) -> str:
@@ -250,7 +253,5 @@ def test_no_secret_is_logged_or_stored(tmp_path: Path, redis_url: str, redis: Sy
 
 def test_a_slip_in_a_revocation_is_said(redis: SyncRedis) -> None:
     cli.add(redis, "alice", max_running=None, max_queued=None)
-    assert cli.revoke(redis, "alice") is None
-    said = cli.revoke(redis, "alcie")
-    assert said is not None
-    assert "no key alcie" in said
+    assert cli.revoke(redis, "alice") == ""
+    assert "no key alcie" in cli.revoke(redis, "alcie")

@@ -1,18 +1,14 @@
 """What crashed its workers is listed, tried again and discarded by one command."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
 from shared.queue import commands, keys
 from shared.queue.states import State
+from tests.integration.api.terminal import command
 from tests.integration.queue.line import Line
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -20,17 +16,7 @@ def line(redis_url: str) -> Line:
     return Line(redis_url)
 
 
-def quarantine(redis_url: str, *words: str) -> tuple[int, str]:
-    """The exit status, and what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "api.quarantine", *words],
-        cwd=ROOT,
-        env=os.environ | {"REDIS_URL": redis_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+quarantine = partial(command, "api.quarantine")
 
 
 def crash(line: Line, id: str, **more: Any) -> None:

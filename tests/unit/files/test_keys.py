@@ -94,10 +94,6 @@ def test_only_pictures_and_uploads_have_links(key: str) -> None:
     assert keys.of_path(f"/files/{key}") is None
 
 
-def test_a_preview_is_public() -> None:
-    assert keys.is_public(keys.preview("r", "c", 12, "jpeg"))
-
-
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
