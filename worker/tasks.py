@@ -107,7 +107,7 @@ def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
     context, attempt = bench.context, grant.attempt
     wanted = Input.model_validate_json(attempt.input)
     picture = _picture(context, attempt, wanted, holding)
-    job = _job(grant, wanted, picture)
+    job = _job(holding, wanted, picture)
     grant.arrived(job.cost_px)
     bench.reports.say(attempt.held, lambda: f"picture loaded, painting {_pictures(job)}")
     painting = _painted(bench, grant, holding, job)
@@ -119,19 +119,24 @@ def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
 
 def _picture(context: Context, attempt: Attempt, wanted: Input, holding: Holding) -> Image.Image:
     """The input as the engine takes it: RGB, of the result's size. What may come late or never come, a download or a
-    decoder's end, is waited for aside; a small file of our own store is read and decoded here, in less time than the
+    decoder's end, is waited for aside; a small file of this machine is read and decoded here, in less time than the
     hand-over takes."""
-    content = None if attempt.image_key is None else sources.stored(context, attempt.image_key)
-    if content is not None and pictures.is_quick(content):
-        return _fitted(context, wanted, content)
+    content = None
+    if attempt.image_key is not None and context.store.is_local:
+        content = sources.stored(context, attempt.image_key)
+        if pictures.is_quick(content):
+            return _fitted(context, wanted, content)
+    fetch = partial(_fetched, context, wanted, attempt.image_key, content)
     try:
-        return holding.wait(context.aside.submit(_fetched, context, wanted, content), context.aside.longest_s)
+        return holding.wait(context.aside.submit(fetch), context.aside.longest_s)
     except TimeoutError as error:
         raise pictures.unreadable("The file could not be read as a picture in time") from error
 
 
-def _fetched(context: Context, wanted: Input, content: bytes | None) -> Image.Image:
-    return _fitted(context, wanted, sources.fetched(context, wanted.image_url) if content is None else content)
+def _fetched(context: Context, wanted: Input, key: str | None, content: bytes | None) -> Image.Image:
+    if content is None:
+        content = sources.fetched(context, wanted.image_url) if key is None else sources.stored(context, key)
+    return _fitted(context, wanted, content)
 
 
 def _fitted(context: Context, wanted: Input, content: bytes) -> Image.Image:
@@ -140,10 +145,9 @@ def _fitted(context: Context, wanted: Input, content: bytes) -> Image.Image:
     return pictures.fit(picture, size)
 
 
-def _job(grant: Grant, wanted: Input, picture: Image.Image) -> Job:
-    left_ms = grant.attempt.total_timeout_ms
+def _job(holding: Holding, wanted: Input, picture: Image.Image) -> Job:
     return Job(
-        id=grant.attempt.held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
+        id=holding.held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
         prompt=wanted.prompt,
         negative_prompt=wanted.negative_prompt,
         image=picture,
@@ -154,7 +158,7 @@ def _job(grant: Grant, wanted: Input, picture: Image.Image) -> Job:
         images=wanted.num_images,
         solver=wanted.scheduler,
         check_safety=wanted.enable_safety_checker,
-        deadline_s=None if left_ms is None else grant.claimed_s + left_ms / 1000,
+        deadline_s=holding.deadline_s,
     )
 
 

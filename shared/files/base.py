@@ -71,6 +71,11 @@ class Store(Protocol):
         """Names the place, made once and kept in it: two processes that see one id share their files."""
         ...
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a disk of this machine, and reading a small file no wait."""
+        ...
+
     def put(
         self,
         key: str,

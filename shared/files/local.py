@@ -59,6 +59,10 @@ class LocalStore:
     def id(self) -> str:
         return self._id
 
+    @property
+    def is_local(self) -> bool:
+        return True
+
     def put(
         self,
         key: str,

@@ -48,6 +48,10 @@ class S3Store:
         self._id = self._id or self._find_id()
         return self._id
 
+    @property
+    def is_local(self) -> bool:
+        return False
+
     def put(
         self,
         key: str,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,3 +111,32 @@ def test_a_total_timeout_counts_while_the_result_is_stored(floor: Floor) -> None
     with one_seat(floor) as workplace:
         assert workplace.answer().result(DEADLINE_S) == 1
     assert floor.finished(id).error_type == "request_timeout"
+
+
+class FarStore(LocalStore):
+    """As one across a network: a read may not end before it is told."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.on = threading.Event()
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+    def read(self, key: str, **more: Any) -> Iterator[bytes]:
+        self.on.wait(2 * DEADLINE_S)
+        return super().read(key, **more)
+
+
+def test_a_request_can_be_cancelled_while_a_far_store_hangs(floor: Floor) -> None:
+    floor.store = store = FarStore(floor.folder / "files")
+    id = floor.submit()
+    with one_seat(floor) as workplace:
+        workplace.answer()
+        floor.running(id)
+        floor.cancel(id)
+        try:
+            assert floor.finished(id).status == 499
+        finally:
+            store.on.set()
