@@ -30,12 +30,13 @@ class LeaseLost(Error):
 
 
 class Holding:
-    """One held request, as seen by the thread that works on it."""
+    """One held request, as seen by the thread that works on it. `deadline_s` is of the monotonic clock: after it the
+    request's total timeout has passed; infinite where it has none."""
 
     def __init__(self, held: Held, fence_s: float, deadline_s: float) -> None:
         self.held = held
         self._fence_s = fence_s
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._verdict = Lease.KEPT
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -55,7 +56,7 @@ class Holding:
             raise LeaseLost
         if self._verdict is Lease.CANCEL:
             raise Cancelled
-        if time.monotonic() >= self._deadline_s:
+        if time.monotonic() >= self.deadline_s:
             raise TotalTimeout
 
     def wait(self, future: Future[T], most_s: float = math.inf) -> T:
@@ -63,7 +64,7 @@ class Holding:
         The future itself goes on."""
         self.check()
         future.add_done_callback(lambda _: self._woken.set())
-        left_s = min(most_s, self._deadline_s - time.monotonic())
+        left_s = min(most_s, self.deadline_s - time.monotonic())
         in_time = self._woken.wait(None if left_s == math.inf else max(0.0, left_s))
         self.check()
         if not in_time:
@@ -111,7 +112,7 @@ class Leases:
             self._holdings[held] = holding
             late = self._released
         if late:
-            self._give_back(holding)
+            self.give_back(holding)
         try:
             yield holding
         finally:
@@ -156,16 +157,14 @@ class Leases:
         with self._lock:
             self._released = True
             holdings = list(self._holdings.values())
-        return sum(self._give_back(holding) for holding in holdings if not holding.lost)
+        return sum(self.give_back(holding) for holding in holdings if not holding.lost)
 
     def held(self) -> int:
         return len(self._holdings)
 
-    def give_back(self, holding: Holding) -> None:
-        """One that this process cannot carry out, through no fault of the request's. It is lost then."""
-        self._give_back(holding)
-
-    def _give_back(self, holding: Holding) -> bool:
+    def give_back(self, holding: Holding) -> bool:
+        """One that this process cannot carry out, through no fault of the request's. It is lost then. True where the
+        queue has it again already; where Redis does not answer, it will."""
         back = False
         try:
             back = self._release(holding.held) is Finish.REQUEUED

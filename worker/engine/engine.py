@@ -188,7 +188,7 @@ class Engine(Generic[S, P]):
         for ticket in self._scheduler.entries():
             if ticket.cancelled:
                 self._drop(ticket, Cancelled())
-            elif ticket.job.deadline_s is not None and now_s > ticket.job.deadline_s:
+            elif now_s > ticket.job.deadline_s:
                 self._drop(ticket, TotalTimeout())
         for ticket in self._scheduler.admit():
             self._prepare(ticket)

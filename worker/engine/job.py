@@ -1,5 +1,6 @@
 """What goes into the engine and what comes out. No torch here: pictures are Pillow images."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ class Job:
     images: int
     solver: str
     check_safety: bool
-    deadline_s: float | None = None
+    deadline_s: float = math.inf
     """Seconds of the monotonic clock after which it is worthless."""
 
     @property
