@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deploy.setup.progress import SetupFailed
-from deploy.setup.steps import ROOT, VENV, make_venv, plan
+from deploy.setup.steps import ROOT, VENV, make_own_venv, plan
 
 STAGES = ("runtime", "dev", "test")
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     python = VENV / "bin" / "python"
     try:
         if Path(sys.prefix).resolve() != VENV.resolve():
-            make_venv()
+            make_own_venv()
             os.execv(python, [str(python), "-m", "deploy.setup", stage])
         due = [step for step in plan(stage) if not step.is_done()]
         if due:

@@ -53,6 +53,19 @@ def pip(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
 
 
+def make_venv(place: Path) -> None:
+    """A new virtual environment, made by the Python that runs this, instead of what was there. Raises `SetupFailed`."""
+    if place.is_symlink():  # `venv --clear` would empty what it leads to
+        raise SetupFailed(f"{place} leads to {place.resolve()}, which is no virtual environment", "Remove the link.")
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", place], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SetupFailed(
+            f"{sys.executable} cannot make a virtual environment",
+            "On Debian and Ubuntu: apt install python3-venv. Or name another Python: make setup PYTHON=…",
+            (made.stdout + made.stderr).strip(),
+        )
+
+
 def _telling(line: str) -> str:
     """What a line of pip, npm or a compiler says about progress; empty where it says nothing."""
     words = line.split()

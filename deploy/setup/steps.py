@@ -7,7 +7,6 @@ parts that only some tests need (node packages, an S3 server).
 
 import hashlib
 import json
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.setup import node, swift, torch_build
-from deploy.setup.commands import pip, run
-from deploy.setup.progress import Bar, SetupFailed
+from deploy.setup.commands import make_venv, pip, run
+from deploy.setup.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -49,18 +48,10 @@ class Step:
         return hashlib.sha256(self.inputs().encode()).hexdigest()
 
 
-def make_venv() -> None:
-    """`.venv`, made by the Python that runs this. Raises `SetupFailed`."""
-    if VENV.is_symlink():  # `venv --clear` would empty what it leads to
-        raise SetupFailed(f"{VENV} leads to {VENV.resolve()}, which is no virtual environment", "Remove the link.")
+def make_own_venv() -> None:
+    """`.venv`. Raises `SetupFailed`."""
     bar = Bar("virtual environment")
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise SetupFailed(
-            f"{sys.executable} cannot make a virtual environment",
-            "On Debian and Ubuntu: apt install python3-venv. Or name another Python: make setup PYTHON=…",
-            (made.stdout + made.stderr).strip(),
-        )
+    make_venv(VENV)
     bar.done(f"Python {sys.version.split()[0]}")
 
 

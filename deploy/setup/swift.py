@@ -1,11 +1,10 @@
 """The S3 server of the tests, OpenStack Swift, in an environment of its own: it pins packages that we use, too."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-from deploy.setup.commands import run
-from deploy.setup.progress import Bar, SetupFailed
+from deploy.setup.commands import make_venv, run
+from deploy.setup.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "tests" / "swift-requirements.txt"
@@ -20,9 +19,7 @@ def inputs() -> str:
 
 def install(bar: Bar) -> None:
     """Raises `SetupFailed`."""
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise SetupFailed("a second virtual environment could not be made", "Is the disk full?", made.stderr)
+    make_venv(VENV)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
     run(
         [*pip, "install", "--progress-bar", "off", "-r", str(REQUIREMENTS)],

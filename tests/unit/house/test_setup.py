@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.setup import steps, torch_build
-from deploy.setup.commands import run
+from deploy.setup.commands import make_venv, run
 from deploy.setup.progress import Bar, SetupFailed
 
 CPU_PLAN = {"torch": "2.13.0+cpu", "numpy": "2.4.6"}
@@ -132,3 +132,12 @@ def test_a_python_that_is_too_old_is_not_taken(tmp_path: Path):
     assert asked.returncode == 1
     assert "3.11 or newer" in asked.stderr
     assert "PYTHON=" in asked.stderr
+
+
+def test_an_environment_that_is_a_link_is_refused_and_what_it_leads_to_kept(tmp_path: Path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (tmp_path / "venv").symlink_to(tmp_path / "precious")
+    with pytest.raises(SetupFailed, match="leads to"):
+        make_venv(tmp_path / "venv")
+    assert (tmp_path / "precious" / "file").exists()
