@@ -2,7 +2,7 @@
 # Settings are environment variables: `PORT=9000 make serve` and `make serve PORT=9000` are the same.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test chaos lint audit format bench calibrate dev-tls clean
+.PHONY: help setup demo serve test chaos soak lint audit format bench calibrate dev-tls clean
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SETUP := @sh deploy/setup/run.sh
@@ -30,6 +30,10 @@ test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
 chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for hours
 	$(SETUP) test
 	@exec $(PYTHON) -m tests.chaos
+
+soak:  ## an hour of mixed load, and whether anything is lost or grows; MINUTES=, RATE= requests a second
+	$(SETUP) test
+	@exec $(PYTHON) -m tests.bench.soak
 
 lint:  ## style, formatting, types, import contracts
 	$(SETUP) dev

@@ -35,6 +35,7 @@ from tests.chaos.history import (
 COMPLETED = "COMPLETED"
 MOST_CRASHES = 3
 MOST_ATTEMPTS = 10
+INVALID = 422
 CLOCK_WAS_SET_MS = 1_800_000
 """Times of Redis and of clients that are further apart than this were not measured by the same clock."""
 ACCEPTED = {"accepted", "cancelled"}
@@ -211,8 +212,16 @@ def one_key_one_request(history: History) -> Iterator[Finding]:
 
 
 def failures_have_a_cause(history: History) -> Iterator[Finding]:
-    """No fault ends a request before its retries are used up, and none is answered as a bug of ours."""
+    """No fault ends a request before its retries are used up, and none is answered as a bug of ours.
+
+    What breaks the schema is told so, if nobody takes it back before.
+    """
+    wrong = {attempt.token for attempt in of_kind(history.entries, Try) if attempt.wrong}
     for id, stored in history.left.requests.items():
+        if stored.token in wrong:
+            if stored.state == State.SUCCEEDED or (stored.state == State.FAILED and stored.status != INVALID):
+                yield id, f"breaks the schema, and is {stored.state} with {stored.status}"
+            continue
         if stored.state != State.FAILED:
             continue
         spent = stored.attempts >= MOST_ATTEMPTS

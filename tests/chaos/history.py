@@ -33,6 +33,8 @@ class Try(Entry):
     """Which fault was being injected meanwhile."""
     hook: str
     """How the receiver of its webhook behaves; empty without a webhook."""
+    wrong: bool = False
+    """It breaks the schema: 422 is the only right answer, at once or as its result."""
 
 
 @dataclass(frozen=True, slots=True)

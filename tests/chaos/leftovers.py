@@ -14,13 +14,13 @@ _FIELDS = ("input", "state", "status", "body", "error_type", "attempts", "crashe
 
 
 async def read(stage: Stage) -> Left:
-    names = [name async for name in _names(stage)]
-    ids = [name.removeprefix(keys.REQUEST) for name in names if name.startswith(keys.REQUEST)]
-    tenants = [name for name in names if name.startswith(keys.TENANT)]
+    found = [name async for name in names(stage)]
+    ids = [name.removeprefix(keys.REQUEST) for name in found if name.startswith(keys.REQUEST)]
+    tenants = [name for name in found if name.startswith(keys.TENANT)]
     indexes = {name: await _members(stage, name) for name in (*INDEXES, *tenants)}
     return Left(
-        requests={id: await _stored(stage, id) for id in ids},
-        keys={name: int(cast("int", await stage.ask("PTTL", name))) for name in names},
+        requests={id: await stored(stage, id) for id in ids},
+        keys={name: int(cast("int", await stage.ask("PTTL", name))) for name in found},
         indexes=indexes,
         work=int(cast("str", await stage.ask("GET", keys.WORK)) or 0),
         files=tuple(stage.store.files()),
@@ -28,7 +28,8 @@ async def read(stage: Stage) -> Left:
     )
 
 
-async def _stored(stage: Stage, id: str) -> Stored:
+async def stored(stage: Stage, id: str) -> Stored:
+    """One request as it is now."""
     reply = cast("list[str | None]", await stage.ask("HMGET", keys.request(id), *_FIELDS))
     fields = dict(zip(_FIELDS, reply, strict=True))
     events = cast("list[tuple[str, list[str]]]", await stage.ask("XRANGE", keys.events(id), "-", "+"))
@@ -50,11 +51,12 @@ def _state(values: list[str] | dict[str, str]) -> str:
     return pairs["state"]
 
 
-async def _names(stage: Stage) -> AsyncIterator[str]:
+async def names(stage: Stage) -> AsyncIterator[str]:
+    """Of all keys. One that comes or goes meanwhile may be there or not, and one may come twice."""
     cursor = "0"
     while True:
-        cursor, names = cast("tuple[str, list[str]]", await stage.ask("SCAN", cursor, "COUNT", 1000))
-        for name in names:
+        cursor, found = cast("tuple[str, list[str]]", await stage.ask("SCAN", cursor, "COUNT", 1000))
+        for name in found:
             yield name
         if str(cursor) == "0":
             return

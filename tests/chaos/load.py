@@ -1,7 +1,7 @@
 """Clients that want pictures and write down everything they see, whatever becomes of the system meanwhile.
 
-Owns what a client does: submits again until it is acknowledged, watches by polls or by a stream that breaks off,
-takes back, reads the result. Draws no conclusions and knows no fault but its name.
+Owns what a client does: brings its picture, submits again until it is acknowledged, watches by polls or by a stream
+that breaks off, takes back, reads the result. Draws no conclusions and knows no fault but its name.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import base64
 import itertools
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
@@ -19,32 +19,58 @@ from tests.chaos.stage import Stage
 
 APP: Final = "fal-ai/kolors"
 ENDPOINT: Final = f"/{APP}/image-to-image"
-_KEY: Final = {"Authorization": "Key chaos:secret"}
 _AGAIN_S: Final = 0.2
 _POLL_S: Final = 0.15
+_TOO_MANY_STEPS: Final = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What share of the wishes is what. Sources of pictures are weights; `upload` and `large` have `Load.large`."""
+
+    pictures: dict[str, float] = field(default_factory=lambda: {"url": 0.6, "data": 0.4})
+    runs: float = 0.0
+    """Synchronous ones."""
+    wrong: float = 0.0
+    low: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one client wants. `cancel` is "", "at once" or "running"; `hook` the manner of its webhook's receiver."""
+    """What one client wants. `cancel` is "", "at once" or "running"; `hook` the manner of its webhook's receiver;
+    `picture` one of "url", "data", "large" (a data: URI, too) and "upload"; `wrong` what breaks the schema."""
 
     token: str
     fault: str
     steps: int
     keyed: bool
-    by_url: bool
+    picture: str
     streams: bool
     cancel: str
     hook: str
+    runs: bool = False
+    wrong: bool = False
+    low: bool = False
 
 
 class Load:
     """Keeps `at_once` wishes of one fault under way, until `enough` were made and `stop` was called."""
 
     def __init__(
-        self, stage: Stage, fault: str, *, at_once: int, enough: int, hook: str = "good", seed: int = 1
+        self,
+        stage: Stage,
+        fault: str,
+        *,
+        at_once: int = 1,
+        enough: int = 1,
+        hook: str = "good",
+        seed: int = 1,
+        key: str = "chaos:secret",
+        mix: Mix | None = None,
+        large: bytes = b"",
     ) -> None:
         self.stage = stage
+        self.large = large or stage.world.picture
         self.fault = fault
         self.made = 0
         self.completed: list[str] = []
@@ -57,15 +83,19 @@ class Load:
         self._at_once = at_once
         self._enough = enough
         self._hook = hook
+        self._mix = mix or Mix()
         self._stopping = False
         self._taken_back: set[str] = set()
         self._random = random.Random(f"{fault} {seed}")
         self._numbers = itertools.count(1)
         self._prefix = f"{fault}-{seed}"
         self._http = httpx.AsyncClient(
-            headers=_KEY, timeout=12, trust_env=False, limits=httpx.Limits(max_connections=200)
+            headers={"Authorization": f"Key {key}"},
+            timeout=12,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=200),
         )
-        self._data_uri = "data:image/png;base64," + base64.b64encode(stage.world.picture).decode()
+        self._data_uris = {"data": _data_uri(stage.world.picture), "large": _data_uri(self.large)}
 
     async def run(self) -> None:
         """Ends when enough wishes came true after `stop`. A wish that never does keeps it for ever: bound it."""
@@ -81,7 +111,7 @@ class Load:
 
     async def wish(self, **more: object) -> str:
         """One more wish, by hand; returns its request's id as soon as it is acknowledged."""
-        return await self._submitted(self._invent(**more))
+        return await self._submitted(self.invent(**more))
 
     async def take_back(self, id: str, *, waiting: bool = False) -> None:
         """Cancels a request, until somebody has heard it. `waiting` as in the record."""
@@ -103,17 +133,21 @@ class Load:
                 got = await self._insist("GET", path, follow_redirects=True)
                 self.stage.record.add(Picture(request=id, status=got.status_code, bytes=len(got.content)))
 
-    def _invent(self, **more: object) -> Wish:
-        pick = self._random.random
+    def invent(self, **more: object) -> Wish:
+        """By chance, but for what is said."""
+        pick, mix = self._random.random, self._mix
         fields: dict[str, object] = {
             "token": f"{self._prefix}-{next(self._numbers)}",
             "fault": self.fault,
             "steps": self._random.choice((4, 8, 16, 24)),
             "keyed": pick() < 0.7,
-            "by_url": pick() < 0.6,
+            "picture": self._random.choices(list(mix.pictures), list(mix.pictures.values()))[0],
             "streams": pick() < 0.6,
             "cancel": "at once" if (chance := pick()) < 0.06 else "running" if chance < 0.12 else "",
             "hook": self._hook if pick() < 0.7 else "",
+            "runs": pick() < mix.runs,
+            "wrong": pick() < mix.wrong,
+            "low": pick() < mix.low,
         }
         return Wish(**{**fields, **more})  # pyright: ignore[reportArgumentType]
 
@@ -123,35 +157,75 @@ class Load:
             self.made += 1
             if self.made >= self._enough:
                 self.enough.set()
-            await self._carry(self._invent())
+            await self.carry(self.invent())
 
-    async def _carry(self, wish: Wish) -> None:
+    async def carry(self, wish: Wish) -> str:
+        """To its end; returns its request's id, or nothing where it was refused for what is wrong with it."""
+        if wish.runs:
+            return await self._ran(wish)
         id = await self._submitted(wish)
         if wish.cancel == "at once":
             await self.take_back(id)
         await (self._stream(wish, id) if wish.streams else self._poll(wish.cancel, id))
         await self._result(id)
         self.completed.append(id)
+        return id
 
     async def _submitted(self, wish: Wish) -> str:
-        url = self.stage.world.picture_url(wish.token) if wish.by_url else self._data_uri
-        body = {"prompt": wish.token, "image_url": url, "num_inference_steps": wish.steps, "strength": 1.0, "seed": 7}
-        headers = {"Idempotency-Key": wish.token} if wish.keyed else {}
         query = {"fal_webhook": self.stage.world.hook_url(wish.hook, wish.token)} if wish.hook else {}
+        answer = await self._sent(wish, ENDPOINT, query)
+        id = str(answer.json()["request_id"])
+        self._acknowledged(wish, id)
+        return id
+
+    async def _ran(self, wish: Wish) -> str:
+        """A synchronous run; one that breaks the schema is refused, and no request comes of it."""
+        answer = await self._sent(wish, f"/run{ENDPOINT}", {})
+        if answer.status_code != 200:
+            return ""
+        id = answer.headers["x-fal-request-id"]
+        self._acknowledged(wish, id)
+        self.stage.record.add(Answer(request=id, status=answer.status_code, body=answer.text))
+        self.completed.append(id)
+        return id
+
+    def _acknowledged(self, wish: Wish, id: str) -> None:
+        self.stage.record.add(Ack(token=wish.token, request=id))
+        self.requests[wish.token] = id
+
+    async def _sent(self, wish: Wish, path: str, query: dict[str, str]) -> httpx.Response:
+        """Until it is taken, or refused (422) as what is wrong must be."""
+        steps = _TOO_MANY_STEPS if wish.wrong else wish.steps
+        url = await self._picture(wish)
+        body = {"prompt": wish.token, "image_url": url, "num_inference_steps": steps, "strength": 1.0, "seed": 7}
+        headers = {"Idempotency-Key": wish.token} if wish.keyed else {}
+        headers |= {"X-Fal-Queue-Priority": "low"} if wish.low else {}
+        attempt = {"token": wish.token, "keyed": wish.keyed, "fault": wish.fault, "wrong": wish.wrong}
         while True:
-            self.stage.record.add(Try(token=wish.token, keyed=wish.keyed, fault=wish.fault, hook=wish.hook))
+            self.stage.record.add(Try(**attempt, hook="" if wish.runs else wish.hook))  # pyright: ignore[reportArgumentType]
             try:
-                answer = await self._http.post(self._at(ENDPOINT), json=body, headers=headers, params=query)
+                answer = await self._http.post(self._at(path), json=body, headers=headers, params=query)
             except httpx.HTTPError:
                 self.stage.record.add(Refusal(token=wish.token, status=0))
             else:
                 if answer.status_code == 200:
-                    id = str(answer.json()["request_id"])
-                    self.stage.record.add(Ack(token=wish.token, request=id))
-                    self.requests[wish.token] = id
-                    return id
+                    return answer
                 self.stage.record.add(Refusal(token=wish.token, status=answer.status_code))
+                if wish.wrong and answer.status_code == 422:
+                    return answer
             await asyncio.sleep(_AGAIN_S)
+
+    async def _picture(self, wish: Wish) -> str:
+        """Its address: in the world, in itself, or where it has just been uploaded to."""
+        if wish.picture == "url":
+            return self.stage.world.picture_url(wish.token)
+        if wish.picture != "upload":
+            return self._data_uris[wish.picture]
+        said = {"content_type": "image/png", "file_name": f"{wish.token}.png"}
+        place = (await self._insist("POST", "/storage/upload/initiate", json=said)).json()
+        to = httpx.URL(place["upload_url"]).raw_path.decode()
+        await self._insist("PUT", to, content=self.large, headers={"Content-Type": "image/png"})
+        return str(place["file_url"])
 
     async def _poll(self, cancel: str, id: str) -> None:
         while True:
@@ -234,3 +308,7 @@ class Load:
     def _at(self, path: str) -> str:
         port = self._random.choice(list(self.stage.ports.values()))
         return f"http://127.0.0.1:{port}{path}"
+
+
+def _data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

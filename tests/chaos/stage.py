@@ -60,6 +60,8 @@ class Stage:
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
     ports: dict[str, int] = field(default_factory=dict[str, int])
     """Of the APIs."""
+    more: dict[str, str] = field(default_factory=dict[str, str])
+    """Settings of every part, over those that all stages have."""
     kills: int = 0
 
     @cached_property
@@ -155,18 +157,27 @@ class Stage:
             "DOWNLOAD_TIMEOUT_S": "20",
             "WEBHOOK_TIMEOUT_S": "3",
             "WEBHOOK_RETRY_S": "0.3,0.5,0.5,1,1,2,2,4,8,8",
+            **self.more,
         }
 
 
 @asynccontextmanager
-async def raised(folder: Path, record: Record, pace: Pace, *, store: Store, workers: int = 3) -> AsyncGenerator[Stage]:
-    """The system, whole. Every process of it is gone afterwards, and so are its wires."""
+async def raised(
+    folder: Path,
+    record: Record,
+    pace: Pace,
+    *,
+    store: Store,
+    workers: int = 3,
+    more: dict[str, str] | None = None,
+) -> AsyncGenerator[Stage]:
+    """The system, whole, with `more` settings for all of it. Its processes and wires are gone afterwards."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody waits yet
     world = World(record.add)
     await world.open()
     port = free_port()
     valkey = Part("valkey", _valkey(port, folder), folder / "valkey.log", {})
-    stage = Stage(folder, record, pace, port, Switchboard(record.add), world, store, valkey)
+    stage = Stage(folder, record, pace, port, Switchboard(record.add), world, store, valkey, more=more or {})
     try:
         valkey.keep()
         await stage.redis_is_back()

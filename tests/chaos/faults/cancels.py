@@ -15,7 +15,7 @@ async def _waiting(scene: Scene) -> None:
     for worker in scene.stage.workers:
         worker.signal(signal.SIGSTOP)
     try:
-        ids = [await scene.load.wish(by_url=True, cancel="") for _ in range(3)]
+        ids = [await scene.load.wish(picture="url", cancel="") for _ in range(3)]
         waited = [id for id in ids if await scene.state(id) == State.QUEUED]
         for id in waited:
             await scene.load.take_back(id, waiting=True)

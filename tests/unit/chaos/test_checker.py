@@ -142,6 +142,10 @@ def plus(*more: Entry) -> History:
     return replace(GOOD, entries=(*ENTRIES, *more))
 
 
+def wrong(token: str) -> Try:
+    return Try(token=token, keyed=True, fault="kill", hook="", wrong=True)
+
+
 def left(**changes: object) -> History:
     return replace(GOOD, left=replace(LEFT, **changes))  # pyright: ignore[reportArgumentType]
 
@@ -206,6 +210,12 @@ PLANTED: list[tuple[str, str, History]] = [
     ("one-key-one-request", "two were made", plus(Ack(token="a", request=C))),
     ("failures-have-a-cause", "a bug of ours", with_request(C, error_type="runner_server_error")),
     ("failures-have-a-cause", "given up too early", with_request(C, crashes=2)),
+    ("failures-have-a-cause", "what is wrong was run", plus(wrong("a"))),
+    (
+        "failures-have-a-cause",
+        "what is wrong was not told so",
+        plus(wrong("c")),
+    ),
     ("results-can-be-fetched", "no picture", plus(Picture(request=A, status=404, bytes=20))),
     ("nobody-got-in", "a call inside", plus(Intrusion(what="POST /secret"))),
     ("faults-were-made", "one was not", plus(Unmade(fault="kill", why="no worker was ever idle"))),
