@@ -132,7 +132,7 @@ def main() -> None:
     arguments.add_argument("--slots", type=int, default=16)
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        checkpoint = open_checkpoint(Wanted(source="tiny", cache=Path(cache), device="cpu"))
+        checkpoint = open_checkpoint(Wanted(source="random", cache=Path(cache), device="cpu"))
     runner = TorchRunner(checkpoint, step_px=wanted.slots * wanted.size**2)
     capacity(runner, wanted.size, 2)
     per_s = capacity(runner, wanted.size, wanted.slots)

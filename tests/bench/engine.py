@@ -26,8 +26,8 @@ from worker.engine.runner import TorchRunner
 from worker.engine.ticket import Stats
 from worker.model.checkpoint import Wanted, open_checkpoint
 from worker.model.libraries import KolorsImg2ImgPipeline
+from worker.model.random_weights import random_checkpoint
 from worker.model.solver import NAMES, noise_scheduler
-from worker.model.tiny import tiny_checkpoint
 
 REQUESTS = 16
 
@@ -104,8 +104,8 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1)
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        stock = Stock(tiny_checkpoint(Path(cache)))
-        runner = TorchRunner(open_checkpoint(Wanted(source="tiny", cache=Path(cache), device="cpu")))
+        stock = Stock(random_checkpoint(Path(cache)))
+        runner = TorchRunner(open_checkpoint(Wanted(source="random", cache=Path(cache), device="cpu")))
     torch.set_num_threads(wanted.threads)
     print("size | stock s | engine s | times faster (each round) | by processor time | host share of a step | busy")
     for size in wanted.sizes:

@@ -115,34 +115,32 @@ async def _one(stage: Stage, load: Load, wish: Wish, ended: dict[str, Stored]) -
         id = await load.carry(wish)
         if id:
             await load.look_again(id, pictures=True)
-            ended[id] = await leftovers.stored(stage, id)
+            ended[id] = replace(await leftovers.stored(stage, id), token=wish.token)
     except Exception as error:  # noqa: BLE001 - the others go on; the check tells of this one
         stage.record.add(Unmade(fault="soak", why=f"{wish.token}: {error!r}"))
 
 
 async def _sampled(stage: Stage, samples: list[Sample]) -> None:
-    """Every 15 seconds, for ever."""
+    """Every 15 seconds, for ever. What was measured is in a file at once: an hour is not to be lost at its end."""
     began_s, marks = time.monotonic(), [0]
     while True:
         await asyncio.sleep(began_s + (len(samples) + 1) * EVERY_S - time.monotonic())
         lately = stage.record.entries[marks[-LATELY:][0] :]
         marks.append(len(stage.record.entries))
         samples.append((round(time.monotonic() - began_s, 1), await gauges.read(stage, lately)))
-        if len(samples) % 20 == 0:
-            values = samples[-1][1]
-            print(f"{samples[-1][0]:.0f} s: {len(lately)} entries lately, {values['all keys']:.0f} keys", flush=True)
+        with (stage.record.folder / "samples.jsonl").open("a") as file:
+            file.write(json.dumps(samples[-1]) + "\n")
 
 
 async def _expired(stage: Stage) -> None:
     """Waits until no request and no file is there; what does not go within its time is an entry of the record."""
 
-    async def gone() -> bool:
-        return not await _stays(stage)
-
-    try:
-        await stage.until(gone, "everything expires", EXPIRED_S)
-    except TimeoutError:
-        stage.record.add(Unmade(fault="soak", why=f"it stays: {await _stays(stage)}"))
+    deadline_s = time.monotonic() + EXPIRED_S
+    while stays := await _stays(stage):
+        if time.monotonic() > deadline_s:
+            stage.record.add(Unmade(fault="soak", why=f"it stays: {stays}"))
+            return
+        await asyncio.sleep(1)
 
 
 async def _stays(stage: Stage) -> dict[str, float]:

@@ -4,6 +4,7 @@ Owns the settings that name it and the list of what lies in it. Knows no file.
 """
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -51,9 +52,9 @@ async def opened(kind: str, folder: Path) -> AsyncGenerator[Store]:
 
 
 def _in_folder(root: Path) -> list[str]:
-    """What begins with a dot is the store's own."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return [str(path) for path in paths if not any(part.startswith(".") for part in path.parts)]
+    """What begins with a dot is the store's own. Folders may go while we look."""
+    found = (Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names)
+    return [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
 
 
 def _in_bucket(s3: S3Server, bucket: str) -> list[str]:
