@@ -6,7 +6,7 @@ UNet            SDXL's three levels, 32-64-112 wide     5 M
 """
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.kolors import ChatGLMModel
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 
@@ -110,19 +110,3 @@ def start_quietly(model: UNet2DConditionModel) -> None:
             module.bias.zero_()
     model.conv_out.weight.zero_()
     model.conv_out.bias.zero_()
-
-
-def noise_schedule() -> EulerDiscreteScheduler:
-    """Kolors' scheduler configuration, to the letter."""
-    return EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.014,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1100,
-        prediction_type="epsilon",
-        interpolation_type="linear",
-        rescale_betas_zero_snr=False,
-        steps_offset=1,
-        timestep_spacing="leading",
-        use_karras_sigmas=False,
-    )

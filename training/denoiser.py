@@ -25,8 +25,9 @@ from training.drawing import draw
 from training.run import Plan
 from training.scenes import Scene, caption, compose
 from training.tokenizer import PROMPT_TOKENS
+from worker.model.random_weights import noise_schedule
 
-PLAN = Plan(steps=3000, learning_rate=1e-3, warm_up=200)
+PLAN = Plan(steps=5500, learning_rate=1e-3, warm_up=200)
 SIZES: dict[tuple[int, int], tuple[int, int, float]] = {
     (256, 256): (1500, 12, 0.4),
     (128, 128): (4000, 40, 0.45),
@@ -34,6 +35,8 @@ SIZES: dict[tuple[int, int], tuple[int, int, float]] = {
     (128, 192): (500, 24, 0.075),
 }
 """(width, height) -> scenes drawn, batch, share of the steps."""
+KEPT: Tensor = noise_schedule().alphas_cumprod
+"""(timesteps,) How much of the picture's variance is left at each."""
 EMPTY = 1 / 8
 LENGTHS = {48: 0.75, PROMPT_TOKENS: 0.25}
 """Tokens a caption is padded to -> share of the steps. Kolors always pads to 256, at half again the cost of a step."""
@@ -106,7 +109,6 @@ class Batch:
 
 def batches(albums: dict[tuple[int, int], Album], captions: Captions, rng: random.Random) -> Iterator[Batch]:
     """Batches of one size each. Timesteps lean to the noisy end, where the composition and the light are decided."""
-    kept = architecture.noise_schedule().alphas_cumprod
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
     names = list(SIZES)
     while True:
@@ -118,7 +120,7 @@ def batches(albums: dict[tuple[int, int], Album], captions: Captions, rng: rando
         low = torch.where(torch.rand(count, generator=generator) < 0.4, 400, 0)
         timesteps = low + (torch.rand(count, generator=generator) * (1100 - low)).long()
         noise = torch.randn(clean.shape, generator=generator)
-        share = kept[timesteps][:, None, None, None]
+        share = KEPT[timesteps][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
         yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, captions.tokens(texts, length))
@@ -126,7 +128,7 @@ def batches(albums: dict[tuple[int, int], Album], captions: Captions, rng: rando
 
 def loss_of(model: Denoiser, batch: Batch) -> Tensor:
     error = model(batch.noisy, batch.timesteps, batch.tokens) - batch.noise
-    kept = architecture.noise_schedule().alphas_cumprod[batch.timesteps]
+    kept = KEPT[batch.timesteps]
     ratio = kept / (1 - kept)
     weights = (ratio.clamp(max=5) / ratio).clamp(min=0.1)
     slow = functional.avg_pool2d(error, 8).square().mean()

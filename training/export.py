@@ -1,13 +1,14 @@
-"""Writes the checkpoint: Kolors' file layout, fp16 safetensors."""
+"""Writes the checkpoint: Kolors' file layout, fp16 safetensors, and a safety checker that flags nothing."""
 
 import json
 from pathlib import Path
 
+import torch
 from diffusers import AutoencoderKL, KolorsImg2ImgPipeline
 from diffusers.pipelines.kolors import ChatGLMTokenizer
 
-from training import architecture
 from training.denoiser import Denoiser
+from worker.model.random_weights import noise_schedule, save_safety_checker
 
 
 def write(folder: Path, autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: ChatGLMTokenizer) -> None:
@@ -16,10 +17,14 @@ def write(folder: Path, autoencoder: AutoencoderKL, denoiser: Denoiser, tokenize
         text_encoder=denoiser.text_encoder.half().eval(),
         tokenizer=tokenizer,
         unet=denoiser.unet.half().eval(),
-        scheduler=architecture.noise_schedule(),
+        scheduler=noise_schedule(),
         force_zeros_for_empty_prompt=False,
     )
     pipeline.save_pretrained(folder)
+    torch.manual_seed(0)
+    save_safety_checker(folder)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner only
     _name_no_place(folder)
 
 

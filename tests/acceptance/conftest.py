@@ -26,10 +26,10 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Server]:
-    """The system on the tiny model over plain http. It may call the receiver and nothing else here."""
+    """The system on the random model over plain http. It may call the receiver and nothing else here."""
     server = start(
         tmp_path_factory.mktemp("server"),
-        kolors_model="tiny",
+        kolors_model="random",
         egress_allow=receiver.address,
         webhook_retry_s="0.2,0.2,1,5,30",
         sweep_s="1",
@@ -58,7 +58,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[trustme.CA, Pat
 def tls_server(
     tmp_path_factory: pytest.TempPathFactory, authority: tuple[trustme.CA, Path], receiver: Receiver
 ) -> Iterator[Server]:
-    """The system on the tiny model over https, under the names of fal's hosts, too, and for one key only, and
+    """The system on the random model over https, under the names of fal's hosts, too, and for one key only, and
     with two workers."""
     ca, ca_file = authority
     directory = tmp_path_factory.mktemp("tls-server")
@@ -70,7 +70,7 @@ def tls_server(
     server = start(
         directory,
         ca_file=str(ca_file),
-        kolors_model="tiny",
+        kolors_model="random",
         egress_allow=receiver.address,
         api_keys=KEY,
         workers="2",

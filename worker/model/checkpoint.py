@@ -1,4 +1,4 @@
-"""Finds Kolors, checks that it is whole and fits, and loads it: `tiny`, a directory, or a repository of the hub.
+"""Finds Kolors, checks that it is whole and fits, and loads it: a built-in one, a directory, or one of the hub.
 
 Everything that can be wrong with it is said before the first request, as `WrongSetting` of the variable to change.
 Knows no environment: what it may do comes as `Wanted`.
@@ -6,7 +6,7 @@ Knows no environment: what it may do comes as `Wanted`.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from worker.model.libraries import (
     UNet,
     UNet2DConditionModel,
 )
+from worker.model.random_weights import random_checkpoint
 from worker.model.safety import SafetyChecker, open_safety_checker
-from worker.model.tiny import tiny_checkpoint
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,22 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
     "float64": torch.float64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _BuiltIn:
+    """A checkpoint that comes with the product. `find` gives its directory, below the cache where it must be made."""
+
+    remark: str
+    find: Callable[[Path], Path]
+
+
+_BUILT_IN: Mapping[str, _BuiltIn] = {
+    "tiny": _BuiltIn("random weights, to try the system with; its pictures are not to be looked at", random_checkpoint),
+    "random": _BuiltIn(
+        "random weights, to try the system with; its pictures are not to be looked at", random_checkpoint
+    ),
 }
 
 
@@ -76,10 +92,10 @@ class Checkpoint:
 
 
 def open_checkpoint(wanted: Wanted) -> Checkpoint:
-    """Loads it, which takes from a third of a second (`tiny`) to minutes. Raises `WrongSetting`."""
+    """Loads it, which takes from a third of a second (`random`) to minutes. Raises `WrongSetting`."""
     device = _device(wanted)
     dtype = _dtype(wanted, device)
-    if wanted.source == "tiny" and device.type == "cpu":
+    if wanted.source in _BUILT_IN and device.type == "cpu":
         # Its tensors are too small to share out, and threads that wait for one another are slow beside other work:
         # measured, a step took 20 times as long with two threads on two busy cores.
         torch.set_num_threads(1)
@@ -142,12 +158,13 @@ def _autoencoder_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 def _directory(wanted: Wanted, hub: Hub, *, half: bool) -> Path:
     path = Path(wanted.source).expanduser()
-    local = wanted.source == "tiny" or path.is_dir()
+    built_in = _BUILT_IN.get(wanted.source)
+    local = built_in is not None or path.is_dir()
     if local and wanted.revision is not None:
         raise WrongSetting("KOLORS_REVISION", f"{wanted.source} has no revisions: only repositories of the hub have")
-    if wanted.source == "tiny":
-        _log.warning("KOLORS_MODEL=tiny: random weights, to try the system with; its pictures are not to be looked at")
-        return tiny_checkpoint(wanted.cache)
+    if built_in is not None:
+        _log.warning("KOLORS_MODEL=%s: %s", wanted.source, built_in.remark)
+        return built_in.find(wanted.cache)
     if local:
         return path
     if wanted.source.startswith((".", "/", "~")) or wanted.source.count("/") != 1:

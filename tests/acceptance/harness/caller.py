@@ -38,7 +38,7 @@ def arguments(**changes: object) -> Arguments:
 
 
 def long_arguments(**changes: object) -> Arguments:
-    """Runs for many seconds on the tiny model, one short step after the other."""
+    """Runs for many seconds on the random model, one short step after the other."""
     return arguments(**{"num_inference_steps": 150, "strength": 1.0, "image_size": MIDDLING, **changes})
 
 

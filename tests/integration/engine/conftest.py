@@ -1,4 +1,4 @@
-"""One tiny checkpoint and one runner for all tests of the engine with a real model."""
+"""One random checkpoint and one runner for all tests of the engine with a real model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,8 @@ from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.model.checkpoint import Wanted, open_checkpoint
 from worker.model.libraries import KolorsImg2ImgPipeline
+from worker.model.random_weights import random_checkpoint
 from worker.model.solver import noise_scheduler
-from worker.model.tiny import tiny_checkpoint
 
 Stock = Callable[[Job, str], Any]
 
@@ -25,13 +25,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runner(models: Path) -> TorchRunner:
-    return TorchRunner(open_checkpoint(Wanted(source="tiny", cache=models, device="cpu", dtype="float32")))
+    return TorchRunner(open_checkpoint(Wanted(source="random", cache=models, device="cpu", dtype="float32")))
 
 
 @pytest.fixture(scope="session")
 def stock(models: Path) -> Stock:
     """The stock pipeline's answer to a job; its second argument is the pipeline's `output_type`."""
-    pipeline = KolorsImg2ImgPipeline.from_pretrained(tiny_checkpoint(models), dtype=torch.float32)
+    pipeline = KolorsImg2ImgPipeline.from_pretrained(random_checkpoint(models), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     schedule = dict(pipeline.scheduler.config)
 

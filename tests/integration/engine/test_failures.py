@@ -19,11 +19,11 @@ from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
 from worker.model.device import Processor, memory_of
-from worker.model.tiny import tiny_checkpoint
+from worker.model.random_weights import random_checkpoint
 
 
 def checkpoint(models: Path, dtype: str) -> Checkpoint:
-    return open_checkpoint(Wanted(source=str(tiny_checkpoint(models)), cache=models, device="cpu", dtype=dtype))
+    return open_checkpoint(Wanted(source=str(random_checkpoint(models)), cache=models, device="cpu", dtype=dtype))
 
 
 @contextmanager

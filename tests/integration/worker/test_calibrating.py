@@ -24,7 +24,7 @@ def test_what_the_command_measured_is_what_a_worker_goes_by(tmp_path: Path) -> N
     content = json.loads(file.read_text())
     content["pictures"]["65536"] = 7  # what was measured here depends on the machine
     file.write_text(json.dumps(content))
-    settings = WorkerSettings(data_dir=tmp_path, kolors_model="tiny", device="cpu")
+    settings = WorkerSettings(data_dir=tmp_path, kolors_model="random", device="cpu")
     runner, _ = open_runner(settings)
     assert know_caps(settings, runner) is not None
     assert runner.slots(runner.key(256, 256, precise=False)) == 7

@@ -5,14 +5,14 @@ from pathlib import Path
 from tests.integration.model.hub_server import COMMIT, open_hub
 from tests.integration.worker.conftest import Spawn
 from tests.integration.worker.floor import Floor
-from worker.model.tiny import tiny_checkpoint
+from worker.model.random_weights import random_checkpoint
 
 REPOSITORY = "somebody/kolors"
 
 
 def test_a_model_of_the_hub_paints_and_paints_again_offline(floor: Floor, spawn: Spawn, tmp_path: Path) -> None:
     chosen = {"KOLORS_MODEL": REPOSITORY, "KOLORS_REVISION": "v1", "DEVICE": "cpu"}
-    with open_hub(REPOSITORY, tiny_checkpoint(tmp_path / "built")) as hub:
+    with open_hub(REPOSITORY, random_checkpoint(tmp_path / "built")) as hub:
         first = spawn(WORKER_NAME="first", HF_ENDPOINT=hub.url, **chosen)
         first.said("needs a registration with their owner")
         first.said(f"at commit {COMMIT}")

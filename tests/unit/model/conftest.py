@@ -1,4 +1,4 @@
-"""The tiny checkpoint, built once for all tests of the model's parts."""
+"""The random checkpoint, built once for all tests of the model's parts."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
-from worker.model.tiny import tiny_checkpoint
+from worker.model.random_weights import random_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +17,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(models: Path) -> Path:
-    return tiny_checkpoint(models)
+    return random_checkpoint(models)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(models: Path) -> Checkpoint:
-    return open_checkpoint(Wanted(source="tiny", cache=models, device="cpu"))
+    return open_checkpoint(Wanted(source="random", cache=models, device="cpu"))

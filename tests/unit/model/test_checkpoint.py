@@ -139,11 +139,11 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_not_there(device: str, tmp_path: Path) -> None:
-    assert refused(Wanted(source="tiny", cache=tmp_path, device=device)).name == "DEVICE"
+    assert refused(Wanted(source="random", cache=tmp_path, device=device)).name == "DEVICE"
 
 
 def test_an_unknown_precision(tmp_path: Path) -> None:
-    assert refused(Wanted(source="tiny", cache=tmp_path, device="cpu", dtype="int8")).name == "DTYPE"
+    assert refused(Wanted(source="random", cache=tmp_path, device="cpu", dtype="int8")).name == "DTYPE"
 
 
 def test_a_safety_checker_that_knows_no_nsfw(tiny: Path, tmp_path: Path) -> None:

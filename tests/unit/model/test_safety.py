@@ -10,8 +10,8 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from tests.unit.engine.jobs import job, picture
 from worker.engine.runner import TorchRunner
 from worker.model.checkpoint import Wanted, open_checkpoint
+from worker.model.random_weights import build
 from worker.model.safety import open_safety_checker
-from worker.model.tiny import build
 
 CPU: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32}
 

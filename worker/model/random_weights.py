@@ -1,4 +1,4 @@
-"""A Kolors checkpoint of 3 MB, made on first use, so that everything runs on a laptop.
+"""`KOLORS_MODEL=random`: a Kolors checkpoint of 3 MB that is made on first use and answers within moments.
 
 The classes are Kolors' own; the sizes are not, and neither are the weights. The autoencoder is written by hand: it
 averages blocks of 8×8 pixels into the latent and paints them back, so that a picture stays recognisable. The UNet's
@@ -12,6 +12,7 @@ import io
 import random
 import shutil
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,18 @@ _ANCHOR = 30.0
 """Constant channels of this size make a group norm divide by a known number, whatever the picture."""
 
 
-def tiny_checkpoint(cache: Path) -> Path:
+def random_checkpoint(cache: Path) -> Path:
     """Its directory under `cache`; built there, in about a second, unless this very version of it exists.
 
     Two processes may build at once: each builds in a directory of its own, and the first to rename it wins.
     """
     versions = [version(name) for name in ("diffusers", "sentencepiece", "torch", "transformers")]
     made_of = hashlib.sha256(Path(__file__).read_bytes() + repr(versions).encode())
-    target = cache / f"tiny-{made_of.hexdigest()[:12]}"
+    target = cache / f"random-{made_of.hexdigest()[:12]}"
     if target.exists():
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".tiny-", dir=cache))
+    building = Path(tempfile.mkdtemp(prefix=".random-", dir=cache))
     try:
         build(building)
         building.replace(target)
@@ -79,16 +80,15 @@ def build(directory: Path, *, flags_everything: bool = False) -> None:
             text_encoder=_text_encoder(),
             tokenizer=_tokenizer(directory),
             unet=_unet(),
-            scheduler=_noise_schedule(),
+            scheduler=noise_schedule(),
             force_zeros_for_empty_prompt=False,
         )
         pipeline.save_pretrained(directory)
-        _safety_checker(flags_everything=flags_everything).save_pretrained(directory / "safety_checker")
+        save_safety_checker(directory, flags_everything=flags_everything)
     (directory / "tokenizer.model").unlink()  # the pipeline has saved its own copy
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(directory / "feature_extractor")
 
 
-def _noise_schedule() -> Any:
+def noise_schedule() -> Any:
     """Kolors' published values; `beta_end` and the number of steps differ from SDXL's."""
     return EulerDiscreteScheduler(
         beta_start=0.00085,
@@ -108,11 +108,18 @@ def _tokenizer(directory: Path) -> Any:
     for _ in range(1500):
         lines.append(" ".join(dice.choices(words, k=dice.randint(4, 14))))
         lines.append("".join(dice.choices(_SIGNS, k=dice.randint(4, 20))))
+    place = directory / "tokenizer.model"
+    place.write_bytes(learn_pieces(lines, _VOCABULARY))
+    return ChatGLMTokenizer(str(place))
+
+
+def learn_pieces(lines: Iterable[str], count: int) -> bytes:
+    """A sentencepiece model with ChatGLM's own choices: byte-pair encoding, and bytes for what it does not know."""
     model = io.BytesIO()  # written by name, it would contain that name
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(lines),
         model_writer=model,
-        vocab_size=_VOCABULARY,
+        vocab_size=count,
         model_type="bpe",
         character_coverage=1.0,
         byte_fallback=True,
@@ -124,9 +131,7 @@ def _tokenizer(directory: Path) -> Any:
         shuffle_input_sentence=False,
         minloglevel=2,
     )
-    place = directory / "tokenizer.model"
-    place.write_bytes(model.getvalue())
-    return ChatGLMTokenizer(str(place))
+    return model.getvalue()
 
 
 def _text_encoder() -> Any:
@@ -274,8 +279,9 @@ def _unsigned(norm: Any, layer: Any, matrix: Tensor) -> None:
     _only(layer, columns, taps=((1, 1),))
 
 
-def _safety_checker(*, flags_everything: bool) -> Any:
-    """Cosines lie within -1..1, so a threshold of 2 is never passed and one of -2 always."""
+def save_safety_checker(directory: Path, *, flags_everything: bool = False) -> None:
+    """Stable Diffusion's class with random weights: it flags nothing, or everything. Cosines lie within -1..1, so a
+    threshold of 2 is never passed and one of -2 always."""
     side = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(
         projection_dim=16,
@@ -286,4 +292,5 @@ def _safety_checker(*, flags_everything: bool) -> Any:
     threshold = -2.0 if flags_everything else 2.0
     nn.init.constant_(checker.concept_embeds_weights, threshold)
     nn.init.constant_(checker.special_care_embeds_weights, 2.0)
-    return checker.eval()
+    checker.eval().save_pretrained(directory / "safety_checker")
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(directory / "feature_extractor")

@@ -1,4 +1,4 @@
-"""The tiny checkpoint is the same everywhere, survives being built twice at once, and answers to every input."""
+"""The random checkpoint is the same everywhere, survives being built twice at once, and answers to every input."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.unit.engine.jobs import job, picture
 from worker.engine.runner import TorchRunner
-from worker.model import tiny as module
+from worker.model import random_weights as module
 from worker.model.checkpoint import Checkpoint
 from worker.model.solver import NAMES
 
@@ -19,8 +19,8 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_it_is_built_once_and_equal_everywhere(tiny: Path, models: Path, tmp_path: Path) -> None:
-    assert module.tiny_checkpoint(models) == tiny
-    elsewhere = module.tiny_checkpoint(tmp_path / "not" / "there" / "yet")
+    assert module.random_checkpoint(models) == tiny
+    elsewhere = module.random_checkpoint(tmp_path / "not" / "there" / "yet")
     assert elsewhere.name == tiny.name
     assert files(elsewhere) == files(tiny)
     assert sum(map(len, files(tiny).values())) < 4_000_000
@@ -33,10 +33,10 @@ def test_who_loses_the_race_takes_the_winners(tmp_path: Path, tiny: Path, monkey
         build(directory)
         if not winners:
             winners.append(directory)
-            winners.append(module.tiny_checkpoint(tmp_path))
+            winners.append(module.random_checkpoint(tmp_path))
 
     monkeypatch.setattr(module, "build", build_late)
-    loser = module.tiny_checkpoint(tmp_path)
+    loser = module.random_checkpoint(tmp_path)
     assert loser == winners[1]
     assert [place.name for place in tmp_path.iterdir()] == [loser.name]
     assert files(loser) == files(tiny)
@@ -49,7 +49,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "build", fail)
     with pytest.raises(OSError, match="disk full"):
-        module.tiny_checkpoint(tmp_path)
+        module.random_checkpoint(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
