@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -79,7 +80,8 @@ def main() -> int:
             if not stop.is_set():
                 courier.start()
                 _log.info("ready")
-            stop.wait()
+            while not stop.is_set():  # not `wait`: nothing would wake this thread if another one got the signal
+                time.sleep(_LOOK_EVERY_S)
             courier.close()
     except WrongSetting as error:
         print(error.message, file=sys.stderr)  # noqa: T201 - for the one who started it

@@ -1,7 +1,9 @@
 """Real worker processes: what a kill, a stop, a drain or a wrong setting does to the requests they hold."""
 
+import ctypes
 import json
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,18 @@ def test_who_waits_for_redis_can_be_stopped(floor: Floor, spawn: Spawn, module: 
     waiting.signal(signal.SIGTERM)
     assert waiting.exit_status() == 0
     assert list((floor.folder / "run").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can a signal be sent to one thread of another process")
+@pytest.mark.parametrize("module", ["worker.app", "worker.courier"])
+def test_a_signal_that_another_thread_got_is_heard(spawn: Spawn, module: str) -> None:
+    """The kernel may choose any thread; only the main one may answer, and nothing wakes it."""
+    ready = spawn(module)
+    pid = ready.process.pid
+    threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    assert ctypes.CDLL(None).tgkill(pid, max(threads), signal.SIGTERM) == 0
+    assert max(threads) != pid
+    assert ready.exit_status() == 0
 
 
 @pytest.mark.parametrize("module", ["worker.app", "worker.courier"])
