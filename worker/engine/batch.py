@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from worker.engine.state import DenoiseState
-from worker.model.libraries import UNet
+from worker.model.denoiser import Denoiser
+from worker.model.device import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,14 @@ def cut(states: Sequence[DenoiseState], most: int, *, by_rows: bool = False) -> 
 
 
 def predict(
-    unet: UNet, dtype: torch.dtype, states: Sequence[DenoiseState], slots: int, *, fixed_rows: int | None = None
+    denoiser: Denoiser,
+    device: Device,
+    states: Sequence[DenoiseState],
+    slots: int,
+    *,
+    fixed_rows: int | None = None,
 ) -> list[Tensor]:
-    """The guided prediction for each state's next step, shaped as its latents; `dtype` is the UNet's.
+    """The guided prediction for each state's next step, shaped as its latents and as precise.
 
     Changes no state. With `fixed_rows`, at least 2, every call has exactly so many rows whatever `slots` says: kernels
     are chosen by a call's shape, so a row then comes out the same in any company.
@@ -59,47 +65,34 @@ def predict(
     said: dict[int, list[Tensor]] = {id(state): [] for state in states}
     for parts in cut(states, fixed_rows or slots, by_rows=fixed_rows is not None):
         parts.sort(key=lambda part: not part.guided)
-        for part, prediction in zip(parts, _call(unet, dtype, parts, fixed_rows or 0), strict=True):
+        for part, prediction in zip(parts, _call(denoiser, device, parts, fixed_rows or 0), strict=True):
             said[id(part.state)].append(prediction)
     return [pieces[0] if len(pieces) == 1 else torch.cat(pieces) for pieces in said.values()]
 
 
-def _call(unet: UNet, dtype: torch.dtype, parts: Sequence[Part], least_rows: int) -> Sequence[Tensor]:
+def _call(denoiser: Denoiser, device: Device, parts: Sequence[Part], least_rows: int) -> Sequence[Tensor]:
     """Of parts in the order guided, unguided."""
     guided = [part for part in parts if part.guided]
     rows = [*guided, *parts]
     count = sum(part.count for part in rows)
-    fill = max(0, least_rows - count)
-    latents = _gather([part.latents for part in rows], fill)
+    fill = max(0, least_rows - count)  # rows that are copies of the first one, whose results nobody reads
+    pieces = [part.latents for part in rows]
+    latents = torch.cat([*pieces, _rows(pieces[0][:1], fill)]) if fill else torch.cat(pieces)
     if least_rows:
         latents = latents.contiguous()  # convolutions choose their kernel by the layout, which the first row would set
     negatives = [(part, part.state.negative) for part in guided]
     heard = [*negatives, *((part, part.state.positive) for part in parts)]
-    prompts = [(part.count, prompt) for part, prompt in heard if prompt is not None]
+    prompts = [prompt for part, prompt in heard if prompt is not None for _ in range(part.count)]
     # One copy to the device carries what differs by row: the noise level's scale, the timestep, the guidance.
     numbers = [_numbers(part) for part in rows for _ in range(part.count)]
-    table = torch.tensor(numbers + numbers[:1] * fill).to(latents.device)
-    scales, timesteps, guidance = table.T
-    noise = unet(
-        (latents / scales.view(-1, 1, 1, 1)).to(dtype),
-        timesteps,
-        encoder_hidden_states=_gather([_rows(prompt.embeds, count) for count, prompt in prompts], fill),
-        added_cond_kwargs={
-            "text_embeds": _gather([_rows(prompt.pooled, count) for count, prompt in prompts], fill),
-            "time_ids": _gather([_rows(part.state.time_ids, part.count) for part in rows], fill),
-        },
-        return_dict=False,
-    )[0][:count]
+    scales, timesteps, guidance = device.send(torch.tensor(numbers + numbers[:1] * fill)).T
+    noise = denoiser(latents / scales.view(-1, 1, 1, 1), timesteps, prompts + prompts[:1] * fill)[:count]
+    noise = noise.to(latents.dtype)
     pairs = sum(part.count for part in guided)
     negative, positive, plain = noise[:pairs], noise[pairs : 2 * pairs], noise[2 * pairs :]
     weights = guidance[:pairs].view(-1, 1, 1, 1)
     mixed = (negative + weights * (positive - negative)).to(noise.dtype)
     return torch.split(torch.cat([mixed, plain]), [part.count for part in parts])
-
-
-def _gather(pieces: list[Tensor], fill: int) -> Tensor:
-    """All rows, and `fill` copies of the first one, whose results nobody reads."""
-    return torch.cat([*pieces, _rows(pieces[0][:1], fill)]) if fill else torch.cat(pieces)
 
 
 def _numbers(part: Part) -> tuple[float, float, float]:

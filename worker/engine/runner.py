@@ -6,7 +6,7 @@ called with one generator per image (seed + k), `height` and `width` of the pict
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,12 +20,15 @@ from worker.engine.job import Job
 from worker.engine.protocol import BatchKey, Decoded, Unusable
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint
+from worker.model.denoiser import Denoiser
 from worker.model.device import memory_of
+from worker.model.graphs import Shape
 from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
 from worker.model.prompt import Prompt, PromptEncoder
 from worker.model.solver import Solvers
 from worker.model.together import Move, draw, step_together
+from worker.model.tuning import Tuning, set_flags, tuned_for
 
 _MORE_PRECISE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _MOST_SLOTS = 64
@@ -38,17 +41,27 @@ _DECODE_PX = 2 * 1024 * 1024
 class TorchRunner:
     """See `worker.engine.protocol.Runner`."""
 
-    def __init__(self, checkpoint: Checkpoint, *, step_px: int = _STEP_PX, fixed_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        step_px: int = _STEP_PX,
+        fixed_rows: int | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        """`tuning`: what the device is good for, unless given."""
         self.checkpoint = checkpoint
+        self.tuning = tuning or tuned_for(checkpoint.device.torch, fixed_rows=fixed_rows is not None)
         self.caps: Caps | None = None
         """What was measured for `made_for`; without it the caps are estimated from `step_px`."""
         self._fixed_rows = fixed_rows
         self._device = checkpoint.device
         self._step_px = step_px
-        self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device.torch)
+        set_flags(self._device.torch, checkpoint.dtype, same_kernels=fixed_rows is not None)
+        self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device)
         self._previewer = Previewer(checkpoint.vae, device=checkpoint.device.torch)
         self._solvers = Solvers(checkpoint.schedule)
-        self._models = {_name(checkpoint.dtype): _Model.of(checkpoint.unet, checkpoint.vae)}
+        self._models = {_name(checkpoint.dtype): self._tuned(checkpoint.unet, checkpoint.vae, self.tuning)}
 
     def key(self, width: int, height: int, *, precise: bool) -> BatchKey:
         dtype = self.checkpoint.dtype
@@ -73,41 +86,45 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prepare(self, job: Job, key: BatchKey) -> DenoiseState:
-        with memory_of(self._device):
+        with memory_of(self._device), self._device.lane("prepare"):
             model = self._model(key.dtype)
             generators = [_generator(job.seed + k) for k in range(job.images)]
             solver = self._solvers.open(job.solver, steps=job.steps, strength=job.strength)
             clean = self._encode(job.image, model, generators)
-            size = [job.image.height, job.image.width]
-            return DenoiseState(
+            state = DenoiseState(
                 key=key,
-                latents=solver.begin(clean, draw(generators, clean)),
+                latents=solver.begin(clean, self._device.send(draw(generators, clean))),
                 solver=solver,
                 generators=generators,
                 guidance_scale=job.guidance_scale,
                 positive=self._prompt(job.prompt, model),
                 negative=self._prompt(job.negative_prompt, model) if job.guidance_scale > 1 else None,
-                time_ids=torch.tensor([[*size, 0, 0, *size]], dtype=model.dtype, device=clean.device),
             )
+            state.ready = self._device.mark()
+            return state
 
     @torch.inference_mode()
     def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Tensor]:
         with memory_of(self._device):
             self._device.pace()
-            model = self._model(states[0].key.dtype)
-            return batch.predict(model.unet, model.dtype, states, slots, fixed_rows=self._fixed_rows)
+            for state in states:
+                if state.ready is not None:
+                    self._device.wait(state.ready, *state.tensors)
+                    state.ready = None
+            denoiser = self._model(states[0].key.dtype).denoiser
+            return batch.predict(denoiser, self._device, states, slots, fixed_rows=self._fixed_rows)
 
     @torch.inference_mode()
     def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Tensor]) -> Sequence[Exception | None]:
-        """Alone by diffusers' own step, bitwise; in company all at once, which is exact but for rounding. With fixed
-        rows nobody's arithmetic may depend on company, so everybody is stepped alone."""
+        """Alone by diffusers' own step, bitwise, where the tuning says so; else, and in company, all at once, which is
+        exact but for rounding, and the same whatever the company."""
         moves = [
             Move(state.solver, state.step, said, state.latents, state.generators)
             for state, said in zip(states, predictions, strict=True)
         ]
         with memory_of(self._device):
-            together = len(moves) > 1 and self._fixed_rows is None
-            after = step_together(moves) if together else [_step(move) for move in moves]
+            stock = len(moves) == 1 and self.tuning.stock_steps
+            after = [_step(moves[0])] if stock else step_together(moves, self._device)
         for state, said, latents in zip(states, predictions, after, strict=True):
             state.before, state.said, state.latents = state.latents, said, latents
             state.step += 1
@@ -119,10 +136,10 @@ class TorchRunner:
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
         model = self._model(state.key.dtype)
         at_once = max(1, _DECODE_PX // state.key.picture_px)
-        with memory_of(self._device), self._device.beside(state.ended, state.latents):
+        with memory_of(self._device), self._device.lane("finish", state.latents, after=state.ended):
             if not bool(torch.isfinite(state.latents).all()):
                 raise Unusable("latents are not finite")
-            scaled = state.latents.to(model.vae_dtype) / model.vae.config.scaling_factor
+            scaled = (state.latents / model.vae.config.scaling_factor).to(model.vae_dtype)
             pictures = [
                 Image.fromarray(levels)
                 for few in torch.split(scaled, at_once)
@@ -139,24 +156,50 @@ class TorchRunner:
         if state.before is None or state.said is None:
             return None
         clean = state.solver.clean(state.step - 1, state.said[0], state.before[0])
-        return self._previewer.snapshot(clean)
+        levels = self._previewer.levels(clean)
+        moment = self._device.mark()
+
+        def show() -> Image.Image:
+            with self._device.lane("copy", levels, after=moment):
+                return Image.fromarray(levels.cpu().numpy())
+
+        return show
+
+    def warm_up(self, pictures: Mapping[BatchKey, int]) -> None:
+        """Builds what makes steps fast for up to so many guided pictures of each size, in this order; returns at once.
+
+        Until then, and for other shapes that come often, steps go the slow way.
+        """
+        shapes = [
+            Shape(rows, key.height, key.width)
+            for key, most in pictures.items()
+            for rows in ([self._fixed_rows] if self._fixed_rows else range(2, 2 * most + 1, 2))
+        ]
+        self._model(_name(self.checkpoint.dtype)).denoiser.warm_up(shapes)
+
+    def settle(self) -> None:
+        for model in self._models.values():
+            model.denoiser.settle()
 
     def close(self) -> None:
+        for model in self._models.values():
+            model.denoiser.close()
         self._models.clear()
         self._device.free()
 
     def _encode(self, image: Image.Image, model: "_Model", generators: Sequence[torch.Generator]) -> Tensor:
         """Clean latents, one sample of the encoded picture per generator: encoded once, drawn from often."""
-        levels = torch.as_tensor(np.array(image)[np.newaxis]).to(self._device.torch)
+        levels = self._device.send(torch.as_tensor(np.array(image)[np.newaxis]))
         # The stock pipeline's memory layout, too: the convolutions choose their arithmetic by it.
         pixels = (levels.permute(0, 3, 1, 2).to(torch.float32) / 255.0) * 2.0 - 1.0
         encoded = model.vae.encode(pixels.to(model.vae_dtype)).latent_dist
-        samples = torch.cat([encoded.sample(generator) for generator in generators])
-        return model.vae.config.scaling_factor * samples.to(model.dtype)
+        # In float32 or better from here on: a seed then means the same noise in every precision of the model.
+        precision = torch.promote_types(model.denoiser.dtype, torch.float32)
+        mean, std = encoded.mean.to(precision), encoded.std.to(precision)
+        return model.vae.config.scaling_factor * (mean + std * self._device.send(draw(generators, mean)))
 
     def _prompt(self, text: str, model: "_Model") -> Prompt:
-        prompt = self._prompts.encode(text)
-        return Prompt(prompt.embeds.to(model.dtype), prompt.pooled.to(model.dtype))
+        return model.denoiser.hear(self._prompts.encode(text))
 
     def _flags(self, pictures: Sequence[Image.Image], job: Job) -> tuple[bool, ...]:
         if self.checkpoint.safety is None or not job.check_safety:
@@ -168,22 +211,23 @@ class TorchRunner:
         if dtype not in self._models:
             target = {_name(known): known for known in _MORE_PRECISE.values()}[dtype]
             unet, vae = copy.deepcopy((self.checkpoint.unet, self.checkpoint.vae))
-            self._models[dtype] = _Model.of(unet.to(dtype=target), vae.to(dtype=target))
+            seldom = replace(self.tuning, compile="off", graphs=False)
+            self._models[dtype] = self._tuned(unet.to(dtype=target), vae.to(dtype=target), seldom)
         return self._models[dtype]
+
+    def _tuned(self, unet: UNet, vae: Autoencoder, tuning: Tuning) -> "_Model":
+        if tuning.channels_last:
+            vae.to(memory_format=torch.channels_last)
+        return _Model(Denoiser(unet, self._device, tuning), vae, vae.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """With the precisions written down: diffusers looks through all of a model's weights when it is asked."""
+    """With the precision written down: diffusers looks through all of a model's weights when it is asked."""
 
-    unet: UNet
+    denoiser: Denoiser
     vae: Autoencoder
-    dtype: torch.dtype
     vae_dtype: torch.dtype
-
-    @classmethod
-    def of(cls, unet: UNet, vae: Autoencoder) -> "_Model":
-        return cls(unet, vae, unet.dtype, vae.dtype)
 
 
 def _name(dtype: torch.dtype) -> str:

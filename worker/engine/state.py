@@ -17,10 +17,11 @@ class DenoiseState:
 
     latents     (pictures, 4, key.height, key.width), scaled as the UNet has them, after `step` steps
     generators  one per picture, seeded seed + k; each served its encoded sample and its first noise already
+    positive    as the denoiser heard it; so is the negative one
     negative    None without guidance (guidance_scale <= 1): then a picture is one row of a call, not two
-    time_ids    (1, 6): what the UNet is told about the picture's size
     before      the latents that `said` was predicted from, both of the last step, for previews
-    ended       the device's name for the moment of the last step
+    ready       the device's name for the moment from which all of this may be read
+    ended       that of the last step
     """
 
     key: BatchKey
@@ -30,11 +31,17 @@ class DenoiseState:
     guidance_scale: float
     positive: Prompt
     negative: Prompt | None
-    time_ids: Tensor
     step: int = 0
     before: Tensor | None = None
     said: Tensor | None = None
+    ready: object = None
     ended: object = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What was made for it beside the steps."""
+        prompts = [prompt for prompt in (self.positive, self.negative) if prompt is not None]
+        return [self.latents, *(tensor for prompt in prompts for tensor in (prompt.embeds, prompt.pooled))]
 
     @property
     def steps(self) -> int:

@@ -20,7 +20,7 @@ from worker.model.hub import Hub
 from worker.model.libraries import (
     Autoencoder,
     AutoencoderKL,
-    ChatGLMModel,
+    ChatGLMEncoder,
     ChatGLMTokenizer,
     TextEncoder,
     Tokenizer,
@@ -32,7 +32,7 @@ from worker.model.safety import SafetyChecker, open_safety_checker
 
 _log = logging.getLogger(__name__)
 
-_CLASSES: Mapping[str, Any] = {"text_encoder": ChatGLMModel, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
+_CLASSES: Mapping[str, Any] = {"text_encoder": ChatGLMEncoder, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
 _DEFAULT_SAFETY_CHECKER = "Falconsai/nsfw_image_detection"
 """For checkpoints that bring none. Kolors' own repository does not."""
 _DTYPES = {
@@ -103,16 +103,17 @@ def open_checkpoint(wanted: Wanted) -> Checkpoint:
     directory = _directory(wanted, hub, half=dtype.itemsize == 2)
     if (gap := inventory.missing(directory)) is not None:
         raise WrongSetting("KOLORS_MODEL", f"{wanted.source} is not a whole Kolors checkpoint: {gap} is missing")
-    dtypes = {"text_encoder": dtype, "unet": dtype, "vae": _autoencoder_dtype(dtype, device)}
     try:
+        dtypes = {"text_encoder": dtype, "unet": dtype, "vae": _autoencoder_dtype(dtype, device, directory)}
         _check_memory(wanted.source, inventory.weight_bytes(directory, dtypes), device, dtype)
         # Half as long to read; what was fetched in half precision has nothing else.
         variant = inventory.half_variant(directory) if dtype.itemsize == 2 else None
         models: dict[str, Any] = {
             part: _CLASSES[part]
-            .from_pretrained(directory / part, variant=variant, dtype=kind, local_files_only=True)
+            .from_pretrained(
+                directory / part, variant=variant, dtype=kind, device_map={"": device}, local_files_only=True
+            )
             .eval()
-            .to(device)
             for part, kind in dtypes.items()
         }
         return Checkpoint(
@@ -149,9 +150,12 @@ def _dtype(wanted: Wanted, device: torch.device) -> torch.dtype:
     return _DTYPES[wanted.dtype]
 
 
-def _autoencoder_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """Never float16: the autoencoder's inner values overflow there. bfloat16 where the device has it, else float32."""
+def _autoencoder_dtype(dtype: torch.dtype, device: torch.device, directory: Path) -> torch.dtype:
+    """Not float16, where the autoencoder's inner values overflow, unless its configuration says that they do not: its
+    weights have been mended then. bfloat16 where the device has it, else float32."""
     if dtype is not torch.float16:
+        return dtype
+    if not json.loads((directory / "vae" / "config.json").read_text()).get("force_upcast", True):
         return dtype
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
@@ -174,16 +178,12 @@ def _directory(wanted: Wanted, hub: Hub, *, half: bool) -> Path:
 
 
 def _check_memory(source: str, parts: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> None:
-    """That the weights fit into the memory that is free; on the way to a GPU each part goes through the processor's."""
-    places = [(device, sum(parts.values()))]
-    if device.type != "cpu":
-        places.append((torch.device("cpu"), max(parts.values())))
-    for place, need in places:
-        free = inventory.free_bytes(place)
-        said = f"{need / 2**30:.2f} GiB on {place} for its weights in {_said(dtype)}; {free / 2**30:.2f} GiB are free"
-        if need > free:
-            raise WrongSetting("KOLORS_MODEL", f"{source} needs {said}")
-        _log.info("%s takes %s", source, said)
+    """That the weights fit into the memory that is free. On their way to a GPU they take none of the processor's."""
+    need, free = sum(parts.values()), inventory.free_bytes(device)
+    said = f"{need / 2**30:.2f} GiB on {device} for its weights in {_said(dtype)}; {free / 2**30:.2f} GiB are free"
+    if need > free:
+        raise WrongSetting("KOLORS_MODEL", f"{source} needs {said}")
+    _log.info("%s takes %s", source, said)
 
 
 def _said(dtype: torch.dtype) -> str:

@@ -1,14 +1,21 @@
-"""What differs between a processor and a GPU: who waits for whom. The rest of the code does not ask where it runs."""
+"""What differs between a processor and a GPU: who waits for whom. The rest of the code does not ask where it runs.
+
+Work of different kinds goes down different lanes (CUDA streams), each in order; between two lanes a moment (an event)
+says what comes after what. Nothing here makes the host wait but `pace` and `finish`.
+"""
 
 import platform
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from shared.errors import OutOfMemory
+
+Lane = Literal["build", "copy", "finish", "prepare"]
+"""Steps go down the thread's own: CUDA's default stream."""
 
 
 class Device(Protocol):
@@ -23,12 +30,29 @@ class Device(Protocol):
         """Called once a step: keeps the host at most one step ahead of the device."""
         ...
 
-    def mark(self) -> object:
-        """Names this moment of the engine's thread, for `beside`."""
+    def send(self, tensor: Tensor) -> Tensor:
+        """A copy of a tensor of the host's, without waiting for what the device does."""
         ...
 
-    def beside(self, moment: object, *inputs: Tensor) -> AbstractContextManager[None]:
-        """What is done inside runs after `moment`, but beside what the engine's thread does next."""
+    def mark(self) -> object:
+        """Names this moment of the lane that this thread is in."""
+        ...
+
+    def wait(self, moment: object, *inputs: Tensor) -> None:
+        """What follows on this thread's lane comes after `moment`; it may read `inputs`, made on another lane."""
+        ...
+
+    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:
+        """What is done inside goes down this lane, after that moment, beside what other threads and lanes do."""
+        ...
+
+    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """What does the same again, with the same tensors, at the least cost for the host. `call` has to have run
+        before; what it returns is overwritten by the next one's, of whatever was recorded here."""
+        ...
+
+    def finish(self) -> None:
+        """Waits until all that this thread's lane was given is done."""
         ...
 
     def free(self) -> None:
@@ -49,22 +73,36 @@ class Processor:
     def pace(self) -> None:
         return
 
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor
+
     def mark(self) -> object:
         return None
 
-    def beside(self, moment: object, *inputs: Tensor) -> AbstractContextManager[None]:  # noqa: ARG002
+    def wait(self, moment: object, *inputs: Tensor) -> None:  # noqa: ARG002
+        return
+
+    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
+
+    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        return call
+
+    def finish(self) -> None:
+        return
 
     def free(self) -> None:
         return
 
 
 class Gpu:
-    """Steps go to the default stream and finished pictures to one of their own."""
+    """A CUDA device; what `record` returns are CUDA graphs, which share their memory: one runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device
-        self._finishing = torch.cuda.Stream(device)
+        lanes: tuple[Lane, ...] = ("build", "copy", "finish", "prepare")
+        self._lanes: dict[Lane, torch.cuda.Stream] = {lane: torch.cuda.Stream(device) for lane in lanes}
+        self._pool = torch.cuda.graph_pool_handle()
         self._last: torch.cuda.Event | None = None
 
     @property
@@ -73,25 +111,45 @@ class Gpu:
         return f"{torch.cuda.get_device_name(self.torch)}, {total_bytes / 2**30:.0f} GiB"
 
     def pace(self) -> None:
-        event = torch.cuda.Event()
-        event.record(torch.cuda.default_stream(self.torch))
-        if self._last is not None:
-            self._last.synchronize()
-        self._last = event
+        last, self._last = self._last, self.mark()
+        if last is not None:
+            last.synchronize()
 
-    def mark(self) -> object:
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(self.torch, non_blocking=True)
+
+    def mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event()
-        event.record(torch.cuda.default_stream(self.torch))
+        event.record(torch.cuda.current_stream(self.torch))
         return event
 
+    def wait(self, moment: object, *inputs: Tensor) -> None:
+        stream = torch.cuda.current_stream(self.torch)
+        if isinstance(moment, torch.cuda.Event):
+            stream.wait_event(moment)
+        for tensor in inputs:
+            tensor.record_stream(stream)
+
     @contextmanager
-    def beside(self, moment: object, *inputs: Tensor) -> Generator[None]:
-        with torch.cuda.stream(self._finishing):
-            if isinstance(moment, torch.cuda.Event):
-                self._finishing.wait_event(moment)
-            for tensor in inputs:
-                tensor.record_stream(self._finishing)
+    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> Generator[None]:
+        with torch.cuda.stream(self._lanes[name]):
+            self.wait(after, *inputs)
             yield
+
+    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads go on using the device meanwhile: only this one must do nothing that cannot be recorded.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._lanes["build"], capture_error_mode="thread_local"):
+            said = call()
+
+        def again() -> Tensor:
+            graph.replay()
+            return said
+
+        return again
+
+    def finish(self) -> None:
+        torch.cuda.current_stream(self.torch).synchronize()
 
     def free(self) -> None:
         torch.cuda.empty_cache()

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 WEIGHTS = ("text_encoder", "unet", "vae")
+UNREAD = "output_layer.weight"
+"""The text encoder's guess of the next word, half a gibibyte that nobody asks for: it is not loaded."""
 _NEEDED = (
     "scheduler/scheduler_config.json",
     "tokenizer/tokenizer.model",
@@ -44,7 +46,8 @@ def half_variant(directory: Path) -> str | None:
 
 
 def weight_bytes(directory: Path, dtypes: Mapping[str, torch.dtype]) -> dict[str, int]:
-    """Of each part, in the precision that it will be loaded in. ValueError: a file is not what its name says."""
+    """Of each part, in the precision that it will be loaded in, without `UNREAD`. ValueError: a file is not what its
+    name says."""
     return {part: _numbers(directory / part) * dtype.itemsize for part, dtype in dtypes.items()}
 
 
@@ -77,7 +80,7 @@ def _count(file: Path) -> int:
         if length > _LONGEST_HEADER_BYTES:
             raise ValueError(f"{file.name} is no safetensors file")
         header: dict[str, dict[str, Any]] = json.loads(opened.read(length))
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name not in ("__metadata__", UNREAD))
 
 
 def _available_bytes() -> int:

@@ -27,6 +27,8 @@ with warnings.catch_warnings():
 
     import diffusers
     import transformers
+    from diffusers.models.attention_processor import Attention as _Attention
+    from diffusers.models.attention_processor import FusedAttnProcessor2_0 as _FusedAttnProcessor2_0
     from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig as _ChatGLMConfig
     from diffusers.pipelines.kolors.text_encoder import ChatGLMModel as _ChatGLMModel
     from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer as _ChatGLMTokenizer
@@ -45,9 +47,24 @@ with warnings.catch_warnings():
     CLIPConfig: Any = transformers.CLIPConfig
     CLIPImageProcessor: Any = transformers.CLIPImageProcessor
 
+Attention: Any = _Attention
+FusedAttnProcessor2_0: Any = _FusedAttnProcessor2_0
 ChatGLMConfig: Any = _ChatGLMConfig
 ChatGLMModel: Any = _ChatGLMModel
 ChatGLMTokenizer: Any = _ChatGLMTokenizer
+
+
+class _EncoderOnly(_ChatGLMModel):
+    """Without the layer that would say the next word. Nobody asks it, and it would take half a gibibyte."""
+
+    _keys_to_ignore_on_load_unexpected = ["output_layer.weight"]  # noqa: RUF012 - as transformers wants it
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        del self.output_layer
+
+
+ChatGLMEncoder: Any = _EncoderOnly
 StableDiffusionSafetyChecker: Any = _SafetyChecker
 
 
@@ -58,8 +75,7 @@ class Config(Protocol):
 
 class Distribution(Protocol):
     mean: Tensor
-
-    def sample(self, generator: torch.Generator) -> Tensor: ...
+    std: Tensor
 
 
 class Encoded(Protocol):
@@ -72,7 +88,7 @@ class Autoencoder(Protocol):
 
     def encode(self, x: Tensor) -> Encoded: ...
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]: ...
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self: ...
+    def to(self, *, dtype: torch.dtype | None = None, memory_format: torch.memory_format | None = None) -> Self: ...
 
 
 class UNet(Protocol):
@@ -87,7 +103,7 @@ class UNet(Protocol):
         added_cond_kwargs: Mapping[str, Tensor],
         return_dict: Literal[False],
     ) -> tuple[Tensor]: ...
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self: ...
+    def to(self, *, dtype: torch.dtype | None = None, memory_format: torch.memory_format | None = None) -> Self: ...
 
 
 class HiddenStates(Protocol):
@@ -101,13 +117,14 @@ class TextEncoder(Protocol):
         self,
         *,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        full_attention_mask: Tensor | None,
         position_ids: Tensor,
         output_hidden_states: Literal[True],
         return_dict: Literal[True],
         use_cache: Literal[False],
     ) -> HiddenStates: ...
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self: ...
+    def get_masks(self, input_ids: Tensor, past_key_values: None, padding_mask: Tensor) -> Tensor: ...
+    def to(self, *, dtype: torch.dtype | None = None, memory_format: torch.memory_format | None = None) -> Self: ...
 
 
 class Tokenizer(Protocol):

@@ -4,10 +4,7 @@ A linear map from the latent's four channels to colour is enough to see what bec
 against the very autoencoder in use, on a mosaic of random colours, so no table of numbers has to match a checkpoint.
 """
 
-from collections.abc import Callable
-
 import torch
-from PIL import Image
 from torch import Tensor
 
 from worker.model.libraries import Autoencoder
@@ -17,7 +14,7 @@ _TILES = 8
 
 
 class Previewer:
-    """For one thread; what `snapshot` returns may be called on another."""
+    """For one thread."""
 
     def __init__(self, autoencoder: Autoencoder, *, device: torch.device) -> None:
         self._autoencoder = autoencoder
@@ -25,14 +22,13 @@ class Previewer:
         self._colours: Tensor | None = None
 
     @torch.inference_mode()
-    def snapshot(self, clean: Tensor) -> Callable[[], Image.Image]:
-        """`clean`: (4, h, w), scaled as the UNet has it. The returned call waits for the device and gives h×w RGB."""
+    def levels(self, clean: Tensor) -> Tensor:
+        """`clean`: (4, h, w), scaled as the UNet has it; (h, w, 3) bytes, RGB, on the device."""
         if self._colours is None:
             self._colours = self._fit()
         cells = clean.to(torch.float32).permute(1, 2, 0)
         colours = torch.cat([cells, torch.ones_like(cells[..., :1])], dim=-1) @ self._colours
-        levels = ((colours + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return lambda: Image.fromarray(levels.cpu().numpy())
+        return ((colours + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
     def _fit(self) -> Tensor:
         """(5, 3): colour in -1..1 from four channels and a constant, by least squares over what the decoder says.

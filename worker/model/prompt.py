@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.model.device import Device
 from worker.model.libraries import TextEncoder, Tokenizer
 
 TOKENS = 256
 """Of a prompt. A longer one loses its end, silently, as in the stock pipeline."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Prompt:
     """`embeds`: (1, 256, width) from the last layer but one; `pooled`: (1, width), the last layer's last token."""
 
@@ -35,7 +36,7 @@ class PromptEncoder:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, text_encoder: TextEncoder, *, device: torch.device, cache_bytes: int = 256 << 20
+        self, tokenizer: Tokenizer, text_encoder: TextEncoder, *, device: Device, cache_bytes: int = 256 << 20
     ) -> None:
         self._tokenizer = tokenizer
         self._text_encoder = text_encoder
@@ -64,10 +65,13 @@ class PromptEncoder:
     @torch.inference_mode()
     def _encode(self, text: str) -> Prompt:
         tokens = self._tokenizer([text], padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+        # Whether there is anything to mask is asked here: asked by the encoder, on a GPU, the host would wait for it.
+        padded = not bool(tokens["attention_mask"].all())
+        mask = self._text_encoder.get_masks(tokens["input_ids"], None, tokens["attention_mask"]) if padded else None
         said = self._text_encoder(
-            input_ids=tokens["input_ids"].to(self._device),
-            attention_mask=tokens["attention_mask"].to(self._device),
-            position_ids=tokens["position_ids"].to(self._device),
+            input_ids=self._device.send(tokens["input_ids"]),
+            full_attention_mask=None if mask is None else self._device.send(mask),
+            position_ids=self._device.send(tokens["position_ids"]),
             output_hidden_states=True,
             return_dict=True,
             use_cache=False,

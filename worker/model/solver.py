@@ -96,8 +96,13 @@ class Solver:
         """What the latents are divided by, for the UNet, at each step."""
 
     def begin(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """The clean latents with as much noise as the first step expects."""
-        return self._scheduler.add_noise(latents, noise, self._timesteps[:1].repeat(len(latents)))
+        """The clean latents with as much noise as the first step expects, as diffusers adds it to two numbers."""
+        one = torch.ones(1, dtype=latents.dtype)
+        kept, added = (
+            float(self._scheduler.add_noise(first, second, self._timesteps[:1]))
+            for first, second in ((one, one * 0), (one * 0, one))
+        )
+        return latents * kept + noise * added
 
     def step(self, done: int, prediction: Tensor, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """The latents after this step, exactly as diffusers' scheduler computes them."""

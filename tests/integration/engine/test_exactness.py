@@ -4,6 +4,7 @@ Alone: bitwise the stock pipeline. In company, whoever it is and whenever they c
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.unit.engine.jobs import job, picture
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
+from worker.model.denoiser import Denoiser
 from worker.model.solver import NAMES
 
 JOBS = [
@@ -153,14 +155,13 @@ def test_with_fixed_rows_it_is_still_the_same_picture(fixed: TorchRunner, runner
 
 def test_every_call_has_the_fixed_rows(fixed: TorchRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    model = fixed.checkpoint.unet
-    forward = model.forward  # pyright: ignore
+    call = Denoiser.__call__
 
-    def watched(sample: torch.Tensor, *rest: object, **more: object) -> object:
-        seen.add(len(sample))
-        return forward(sample, *rest, **more)  # pyright: ignore[reportUnknownVariableType]
+    def watched(self: Denoiser, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.add(len(latents))
+        return call(self, latents, *rest)
 
-    monkeypatch.setattr(model, "forward", watched)
+    monkeypatch.setattr(Denoiser, "__call__", watched)
     step(fixed, [joined(fixed, one) for one in JOBS])
     alone(fixed, JOBS[4])
     assert len(seen) == 1

@@ -38,6 +38,20 @@ def test_a_directory_is_loaded_in_the_precision_that_was_asked_for(tiny: Path, t
     assert half.schedule["num_train_timesteps"] == 1100
 
 
+def test_an_autoencoder_whose_weights_were_mended_may_be_in_float16(tiny: Path, tmp_path: Path) -> None:
+    mended = Path(shutil.copytree(tiny, tmp_path / "mended"))
+    config = mended / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "force_upcast": False}))
+    wanted = Wanted(source=str(mended), cache=tmp_path, device="cpu", dtype="float16", safety_checker="off")
+    assert open_checkpoint(wanted).vae.dtype is torch.float16
+
+
+def test_the_layer_that_nobody_asks_is_not_loaded(checkpoint: Checkpoint) -> None:
+    encoder: Any = checkpoint.text_encoder
+    assert not hasattr(encoder, "output_layer")
+    assert not any(it.is_meta for it in encoder.parameters())
+
+
 @pytest.mark.parametrize("source", ["/not/there", "./neither", "nonsense", "a/b/c"])
 def test_no_such_directory(source: str, tmp_path: Path) -> None:
     error = refused(Wanted(source=source, cache=tmp_path, device="cpu"))

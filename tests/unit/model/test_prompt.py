@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from worker.model.checkpoint import Checkpoint
+from worker.model.device import Processor
 from worker.model.prompt import TOKENS, PromptEncoder
 
 
@@ -13,6 +14,7 @@ class Counting:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._encoder = checkpoint.text_encoder
         self.dtype = checkpoint.text_encoder.dtype
+        self.get_masks = checkpoint.text_encoder.get_masks
         self.calls = 0
 
     def __call__(self, **inputs: object) -> object:
@@ -22,8 +24,7 @@ class Counting:
 
 def encoder(checkpoint: Checkpoint, cache_bytes: int) -> tuple[PromptEncoder, Counting]:
     counting = Counting(checkpoint)
-    device = torch.device("cpu")
-    return PromptEncoder(checkpoint.tokenizer, counting, device=device, cache_bytes=cache_bytes), counting  # pyright: ignore
+    return PromptEncoder(checkpoint.tokenizer, counting, device=Processor(), cache_bytes=cache_bytes), counting  # pyright: ignore
 
 
 def test_a_text_is_encoded_once(checkpoint: Checkpoint) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from worker.model.checkpoint import Checkpoint
+from worker.model.device import Processor
 from worker.model.solver import NAMES, Solver, Solvers
 from worker.model.together import Move, step_together
 
@@ -44,7 +45,7 @@ class Run:
 
 
 def together(runs: list[Run]) -> None:
-    for run, latents in zip(runs, step_together([run.move() for run in runs]), strict=True):
+    for run, latents in zip(runs, step_together([run.move() for run in runs], Processor()), strict=True):
         run.to(latents)
 
 

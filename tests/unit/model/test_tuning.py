@@ -1,0 +1,245 @@
+"""Each way to be faster alone, and all of them together, change nothing but rounding."""
+
+import logging
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unit.engine.jobs import job, picture
+from worker.engine.runner import TorchRunner
+from worker.engine.state import DenoiseState
+from worker.model.attention import PromptOnce, fuse_qkv
+from worker.model.checkpoint import Checkpoint
+from worker.model.denoiser import Denoiser
+from worker.model.device import Processor
+from worker.model.graphs import Shape
+from worker.model.prompt import TOKENS, Prompt
+from worker.model.tuning import Tuning, set_flags, tuned_for
+
+EACH = {
+    "channels_last": Tuning(channels_last=True),
+    "fused_qkv": Tuning(fused_qkv=True),
+    "prompt_once": Tuning(prompt_once=True),
+    "graphs": Tuning(graphs=True),
+    "own steps": Tuning(stock_steps=False),
+    "blocks": Tuning(compile="blocks", compile_backend="eager"),
+    "whole": Tuning(compile="whole", compile_backend="eager"),
+}
+ALL = replace(tuned_for(torch.device("cuda")), compile_backend="eager")
+TOLERANCE = 2e-5
+"""Of a call's noise, which is about one large."""
+
+
+@pytest.fixture(autouse=True)
+def forget_what_was_compiled() -> Generator[None]:
+    yield
+    torch._dynamo.reset()
+
+
+def prompts(checkpoint: Checkpoint, count: int) -> list[Prompt]:
+    dice = torch.Generator().manual_seed(7)
+    return [
+        Prompt(torch.randn((1, TOKENS, 32), generator=dice), torch.randn((1, 32), generator=dice)) for _ in range(count)
+    ]
+
+
+def call(denoiser: Denoiser, said: Sequence[Prompt], cells: tuple[int, int] = (8, 8)) -> Tensor:
+    latents = torch.randn((len(said), 4, *cells), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        return denoiser(latents, torch.linspace(900, 20, len(said)), [denoiser.hear(prompt) for prompt in said])
+
+
+@pytest.mark.parametrize("tuning", [*EACH.values(), ALL], ids=[*EACH, "all"])
+def test_a_call_says_what_the_stock_model_says(checkpoint: Checkpoint, tuning: Tuning) -> None:
+    said = prompts(checkpoint, 3)
+    stock = call(Denoiser(checkpoint.unet, Processor(), Tuning()), said)
+    denoiser = Denoiser(checkpoint.unet, Processor(), tuning)
+    slow = call(denoiser, said)
+    denoiser.settle()
+    for noise in (slow, call(denoiser, said)):
+        torch.testing.assert_close(noise, stock, atol=TOLERANCE, rtol=TOLERANCE)
+        assert noise.is_contiguous()
+    denoiser.close()
+
+
+def test_the_stock_model_stays_what_it_was(checkpoint: Checkpoint) -> None:
+    """Weights are shared with what is made of them."""
+    said = prompts(checkpoint, 2)
+    before = call(Denoiser(checkpoint.unet, Processor(), Tuning()), said)
+    unet: Any = checkpoint.unet
+    tuned: Any = Denoiser(checkpoint.unet, Processor(), Tuning(fused_qkv=True, prompt_once=True))._plain
+    assert torch.equal(call(Denoiser(checkpoint.unet, Processor(), Tuning()), said), before)
+    ours = {it.data_ptr() for it in tuned.parameters()}
+    copied = {name for name, it in unet.named_parameters() if it.data_ptr() not in ours}
+    assert copied == {"encoder_hid_proj.weight", "encoder_hid_proj.bias"}, "these it no longer needs"
+
+
+def alone(runner: TorchRunner, **changes: Any) -> DenoiseState:
+    one = job(image=picture(64, 64), **changes)
+    state = runner.prepare(one, runner.key(64, 64, precise=False))
+    while state.step < state.steps:
+        runner.advance([state], runner.predict([state], slots=64))
+    return state
+
+
+REQUESTS: list[dict[str, Any]] = [
+    {"prompt": "a cat", "steps": 6, "seed": 1},
+    {"prompt": "a dog", "negative_prompt": "blurry", "steps": 9, "strength": 0.5, "images": 2},
+    {"prompt": "a cat", "steps": 5, "guidance_scale": 1.0, "solver": "DPMSolverMultistepScheduler_SDE_karras"},
+    {"prompt": "", "steps": 4, "guidance_scale": 9.0, "solver": "UniPCMultistepScheduler"},
+]
+
+
+@pytest.mark.parametrize("tuning", [Tuning(prompt_once=True), ALL], ids=["prompt_once", "all"])
+def test_whole_pictures_alone_and_in_company_are_the_stock_ones(checkpoint: Checkpoint, tuning: Tuning) -> None:
+    """Over all their steps; they join one after the other, so that graphs take over on the way and seats change."""
+    runner = TorchRunner(checkpoint, tuning=tuning)
+    stock = TorchRunner(checkpoint, tuning=Tuning())
+    wanted = [alone(stock, **changes).latents for changes in REQUESTS]
+    for changes, latents in zip(REQUESTS, wanted, strict=True):
+        torch.testing.assert_close(alone(runner, **changes).latents, latents, atol=1e-4, rtol=1e-4)
+    runner.settle()
+    coming, here = list(enumerate(REQUESTS)), list[tuple[int, DenoiseState]]()
+    while coming or here:
+        if coming:
+            place, changes = coming.pop(0)
+            one = job(image=picture(64, 64), **changes)
+            here.append((place, runner.prepare(one, runner.key(64, 64, precise=False))))
+        states = [state for _, state in here]
+        runner.advance(states, runner.predict(states, slots=64))
+        runner.settle()
+        for place, state in here:
+            if state.step == state.steps:
+                torch.testing.assert_close(state.latents, wanted[place], atol=1e-4, rtol=1e-4)
+        here = [(place, state) for place, state in here if state.step < state.steps]
+    runner.close()
+
+
+def test_a_prompts_keys_and_values_are_those_of_each_attention(checkpoint: Checkpoint) -> None:
+    unet: Any = checkpoint.unet
+    (said,) = prompts(checkpoint, 1)
+    model: Any = Denoiser(checkpoint.unet, Processor(), Tuning())._plain
+    once = PromptOnce(model)
+    with torch.inference_mode():
+        projected = unet.encoder_hid_proj(said.embeds)
+        blocks = [it for it in unet.modules() if type(it).__name__ == "BasicTransformerBlock"]
+        each = [layer(projected) for it in blocks for layer in (it.attn2.to_k, it.attn2.to_v)]
+        torch.testing.assert_close(once(said.embeds), torch.cat(each, dim=-1))
+    assert once.width == sum(it.shape[-1] for it in each)
+
+
+def test_prompts_in_use_are_made_ready_once_and_forgotten_with_their_last_request(checkpoint: Checkpoint) -> None:
+    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning(prompt_once=True))
+    first, second = prompts(checkpoint, 2)
+    with torch.inference_mode():
+        like, heard = denoiser.hear(first), denoiser.hear(second)
+        assert denoiser.hear(second) is heard
+        assert denoiser.hear(first) is like
+        del heard
+        assert second not in {key for key, known in denoiser._heard.items() if known() is not None}
+        assert denoiser.hear(second).embeds.shape == like.embeds.shape
+
+
+def test_blocks_are_compiled_once_for_each_kind_and_not_for_each_size(checkpoint: Checkpoint) -> None:
+    """In sizes that are no equal numbers by chance: the compiler takes equal ones for the same."""
+    compiled: list[int] = []
+
+    def counting(graph: Any, _: object) -> Any:
+        compiled.append(1)
+        return graph
+
+    denoiser = Denoiser(
+        checkpoint.unet, Processor(), Tuning(compile="blocks", compile_backend=counting, prompt_once=True)
+    )
+    for rows, cells in ((3, (16, 16)), (5, (16, 16)), (5, (32, 32))):
+        call(denoiser, prompts(checkpoint, rows), cells)
+        denoiser.settle()
+        assert denoiser._builder is not None
+        assert denoiser._builder.find(Shape(rows, *cells)) is not None
+        if rows == 3:
+            first = len(compiled)
+    model: Any = checkpoint.unet
+    blocks = [it for it in model.modules() if type(it).__name__ in ("BasicTransformerBlock", "ResnetBlock2D")]
+    assert 0 < first < len(blocks)
+    assert len(compiled) == first
+    denoiser.close()
+
+
+def test_what_cannot_be_compiled_is_said_and_painted_all_the_same(
+    checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_graph: object, _inputs: object) -> Any:
+        raise ValueError("planted")
+
+    said = prompts(checkpoint, 2)
+    stock = call(Denoiser(checkpoint.unet, Processor(), Tuning()), said)
+    for graphs in (False, True):
+        denoiser = Denoiser(
+            checkpoint.unet, Processor(), Tuning(compile="blocks", compile_backend=refuse, graphs=graphs)
+        )
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                assert torch.equal(call(denoiser, said), stock)
+                denoiser.settle()
+        assert denoiser._builder is not None
+        assert (denoiser._builder.find(Shape(2, 8, 8)) is not None) is graphs
+        denoiser.close()
+        assert "cannot compile for 2 rows of 64×64" in caplog.text
+        caplog.clear()
+
+
+class Unrecordable(Processor):
+    def record(self, call: Any) -> Any:
+        raise RuntimeError("planted: operation not permitted when stream is capturing")
+
+
+def test_what_cannot_be_recorded_stays_slow(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
+    said = prompts(checkpoint, 2)
+    denoiser = Denoiser(checkpoint.unet, Unrecordable(), Tuning(graphs=True))
+    first = call(denoiser, said)
+    denoiser.settle()
+    assert torch.equal(call(denoiser, said), first)
+    assert "its steps stay slow" in caplog.text
+    denoiser.close()
+
+
+def test_attention_goes_on_without_cudnn_when_cudnn_cannot(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning())
+    forward, calls = denoiser._plain.forward, list[int]()
+
+    def failing(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("cuDNN Frontend error: no valid execution plans")
+        return forward(*given, **more)
+
+    monkeypatch.setattr(denoiser._plain, "forward", failing)
+    assert call(denoiser, prompts(checkpoint, 1)).shape == (1, 4, 8, 8)
+    assert "goes on without cuDNN" in caplog.text
+
+
+def test_fused_and_shared_weights_are_those_of_the_checkpoint(checkpoint: Checkpoint) -> None:
+    model: Any = Denoiser(checkpoint.unet, Processor(), Tuning())._plain
+    fuse_qkv(model)
+    attention = next(it.attn1 for it in model.modules() if type(it).__name__ == "BasicTransformerBlock")
+    width = len(attention.to_q.weight)
+    assert attention.to_qkv.weight[width : 2 * width].data_ptr() == attention.to_k.weight.data_ptr()
+
+
+def test_nothing_is_tuned_on_a_processor_and_nothing_compiled_for_fixed_rows() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert tuned_for(cpu) == Tuning()
+    assert tuned_for(cpu, graphs=True) == Tuning(), "there are none"
+    assert tuned_for(cuda).compile == "blocks"
+    assert tuned_for(cuda, compile="off", graphs=False) == replace(tuned_for(cuda), compile="off", graphs=False)
+    fixed = tuned_for(cuda, compile="whole", fixed_rows=True)
+    assert (fixed.compile, fixed.graphs) == ("off", True)
+    before = torch.backends.cudnn.benchmark
+    set_flags(cpu, torch.float32)
+    assert torch.backends.cudnn.benchmark is before

@@ -1,0 +1,177 @@
+"""What a fast call of the UNet needs besides the UNet: inputs that stay where they are, and a thread that builds.
+
+Building for a shape takes from a tenth of a second to minutes (what is compiled first), so it happens on a thread of
+its own, for shapes that come often, while calls of that shape go the slow way.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from weakref import ReferenceType, ref
+
+import torch
+from torch import Tensor
+
+from worker.model.prompt import Prompt
+
+_log = logging.getLogger(__name__)
+
+_MOST_GRAPHS: Final = 64
+_OFTEN: Final = 8
+"""Calls of a shape before it is built: about a fifth of a picture's steps."""
+_CLOSING_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a call: rows, and the latent's cells."""
+
+    rows: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows of {self.width * 8}×{self.height * 8}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Of one call: (rows, 4, h, w), (rows,), (rows, tokens, width), (rows, width) and (rows, 6)."""
+
+    latents: Tensor
+    timesteps: Tensor
+    embeds: Tensor
+    pooled: Tensor
+    sizes: Tensor
+
+
+Call = Callable[[Tensor, Tensor, Sequence[Prompt]], Tensor]
+"""Latents, timesteps and prompts, one a row, to the noise in them."""
+
+
+class Seats:
+    """The inputs of all graphs, `rows` of each; a graph of fewer rows reads the first ones.
+
+    A prompt is put into its seat once, and stays for as long as the same one sits there.
+    """
+
+    def __init__(self, rows: int, like: Prompt, sizes: Callable[[int, int], Tensor], *, channels_last: bool) -> None:
+        self.rows = rows
+        self._embeds = like.embeds.new_zeros((rows, *like.embeds.shape[1:]))
+        self._pooled = like.pooled.new_zeros((rows, *like.pooled.shape[1:]))
+        self._timesteps = torch.zeros(rows, device=like.embeds.device)
+        self._seated: list[ReferenceType[Prompt] | None] = [None] * rows
+        self._sizes = sizes
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._latents: dict[tuple[int, int], Tensor] = {}
+
+    def of(self, shape: Shape) -> Inputs:
+        """What a graph of this shape reads."""
+        cells = (shape.height, shape.width)
+        if cells not in self._latents:
+            self._latents[cells] = self._embeds.new_zeros((self.rows, 4, *cells)).to(memory_format=self._layout)
+        rows = slice(shape.rows)
+        return Inputs(
+            self._latents[cells][rows],
+            self._timesteps[rows],
+            self._embeds[rows],
+            self._pooled[rows],
+            self._sizes(*cells).expand(shape.rows, -1).contiguous(),
+        )
+
+    def take(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> None:
+        """The inputs of the next call, whose shape was asked for before. Seats behind them keep what they had."""
+        count, *_, height, width = latents.shape
+        self._latents[height, width][:count].copy_(latents)
+        self._timesteps[:count].copy_(timesteps)
+        for row, prompt in enumerate(prompts):
+            before = self._seated[row]
+            if before is None or before() is not prompt:
+                self._embeds[row].copy_(prompt.embeds[0])
+                self._pooled[row].copy_(prompt.pooled[0])
+                self._seated[row] = ref(prompt)
+
+
+class Builder:
+    """Calls `build` on a thread of its own for each shape that is wanted often enough, the most wanted one first.
+
+    What it returned is in `built`: None where it cannot be had. The least recently used make room.
+    """
+
+    def __init__(self, build: Callable[[Shape], Call | None]) -> None:
+        self._build = build
+        self._built: OrderedDict[Shape, Call | None] = OrderedDict()
+        self._wanted: Counter[Shape] = Counter()
+        self._change = threading.Condition()
+        self._building: Shape | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def find(self, shape: Shape, *, wanted: int = 1) -> Call | None:
+        """What was built for it. Where that has not happened yet, it is wanted so much more."""
+        with self._change:
+            if shape in self._built:
+                self._built.move_to_end(shape)
+                return self._built[shape]
+            if shape != self._building:
+                self._wanted[shape] += wanted
+                self._start()
+                self._change.notify_all()
+        return None
+
+    def want(self, shapes: Sequence[Shape]) -> None:
+        """To be built as soon as can be, the first one first."""
+        for place, shape in enumerate(reversed(shapes)):
+            self.find(shape, wanted=_OFTEN + place)
+
+    def settle(self) -> None:
+        """Waits until everything that was ever wanted is there."""
+        with self._change:
+            for shape in self._wanted:
+                self._wanted[shape] += _OFTEN
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._closed or not (self._wanted or self._building))
+
+    def close(self) -> None:
+        """What is being built may go on being built for a while, for nobody."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        if self._thread is not None:
+            self._thread.join(_CLOSING_S)
+        self._built.clear()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="graphs", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (shape := self._next()) is not None:
+            began_s = time.monotonic()
+            call = self._build(shape)
+            with self._change:
+                if self._closed:
+                    return
+                self._built[shape] = call
+                self._building = None
+                while len(self._built) > _MOST_GRAPHS:
+                    self._built.popitem(last=False)
+                done, left = len(self._built), sum(count >= _OFTEN for count in self._wanted.values())
+                self._change.notify_all()
+            if call is not None:
+                _log.info("ready for %s after %.1f s, %d of %d", shape, time.monotonic() - began_s, done, done + left)
+
+    def _next(self) -> Shape | None:
+        """Waits for it. None: closed."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or max(self._wanted.values(), default=0) >= _OFTEN)
+            if self._closed:
+                return None
+            self._building = self._wanted.most_common(1)[0][0]
+            del self._wanted[self._building]
+            return self._building

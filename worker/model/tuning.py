@@ -1,0 +1,119 @@
+"""Which ways to paint the same picture faster are used. All are exact but for rounding; each can be had by itself.
+
+What a device can do decides, and a few settings: see `tuned_for`. Their gains and differences are in
+docs/performance.md.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeVar
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Compile = Literal["off", "blocks", "whole"]
+Attention = Literal["cudnn", "flash", "efficient", "math"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Nothing of it is used by default: that is the stock pipeline's arithmetic.
+
+    channels_last    convolutions' weights and the latents in the layout that tensor cores want
+    fused_qkv        a self-attention's query, key and value by one product instead of three
+    prompt_once      cross-attentions' keys and values once for a prompt instead of in each step
+    compile          `blocks`: the UNet's repeated blocks, once for all sizes; `whole`: all of it, for each size anew
+    compile_mode     of torch.compile, such as max-autotune-no-cudagraphs
+    compile_backend  of torch.compile
+    graphs           a step as one CUDA graph for each size and number of rows
+    stock_steps      whoever is alone is stepped by its diffusers instance, bitwise the stock pipeline's; some of
+                     those wait for the device in every step
+    """
+
+    channels_last: bool = False
+    fused_qkv: bool = False
+    prompt_once: bool = False
+    compile: Compile = "off"
+    compile_mode: str | None = None
+    compile_backend: Any = "inductor"
+    graphs: bool = False
+    stock_steps: bool = True
+
+    @property
+    def builds(self) -> bool:
+        """Whether there is anything to build for a shape before it can be called the fast way."""
+        return self.graphs or self.compile != "off"
+
+
+def tuned_for(
+    device: torch.device,
+    *,
+    compile: Compile | None = None,  # noqa: A002 - torch's own word
+    graphs: bool | None = None,
+    fixed_rows: bool = False,
+) -> Tuning:
+    """Everything that pays on this device; `compile` and `graphs`, where given, decide instead.
+
+    With fixed rows nothing is compiled: what is compiled rounds otherwise, and takes over in the middle of a picture.
+    """
+    cuda = device.type == "cuda"
+    tuning = Tuning(
+        channels_last=cuda,
+        fused_qkv=cuda,
+        prompt_once=cuda,
+        compile=("blocks" if cuda else "off") if compile is None else compile,
+        graphs=cuda if graphs is None else graphs and cuda,
+        stock_steps=not cuda and not fixed_rows,
+    )
+    return replace(tuning, compile="off") if fixed_rows else tuning
+
+
+_BACKENDS: Final = {
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+_WITHOUT_CUDNN: Final = ("flash", "efficient", "math")
+_HOPPER: Final = (9, 0)
+_preferred = ExitStack()
+"""Left when another order is preferred."""
+
+
+def set_flags(device: torch.device, dtype: torch.dtype, *, same_kernels: bool = False) -> None:
+    """torch's process-wide switches, for a model of this precision. Does nothing on a processor.
+
+    Where weights are in half precision, whatever is left in float32 (a second try after an overflow) may use TF32;
+    float32 that was asked for stays float32. `same_kernels`: convolutions' kernels are not chosen by timing, so that
+    every thread and every process takes the same.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = not same_kernels
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype.itemsize == 2
+    if torch.cuda.get_device_capability(device) >= _HOPPER:
+        prefer_attention(("cudnn", *_WITHOUT_CUDNN))
+
+
+def prefer_attention(order: Sequence[Attention]) -> None:
+    """For the whole process: the first of these that can do a call does it. The others are not used."""
+    _preferred.close()
+    preference: Any = sdpa_kernel([_BACKENDS[name] for name in order], set_priority=True)
+    _preferred.enter_context(preference)
+
+
+def surviving_cudnn(call: Callable[[], T]) -> T:
+    """Once more, where cuDNN cannot do what it said it could, and from then on without its attention."""
+    try:
+        return call()
+    except RuntimeError as error:
+        if "cudnn" not in str(error).lower():
+            raise
+        _log.warning("attention goes on without cuDNN: %s", str(error).splitlines()[0])
+        prefer_attention(_WITHOUT_CUDNN)
+        return call()
