@@ -33,7 +33,9 @@ CONFIGURATION: Final[dict[str, object]] = {
     "worker_redirect_stdouts": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
     "broker_transport_options": {
+        "ack_emulation": False,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
@@ -41,7 +43,9 @@ CONFIGURATION: Final[dict[str, object]] = {
         "retry_on_timeout": False,
     },
 }
-"""`broker_url` comes on top. Without a socket_timeout a half-open connection would block for ever."""
+"""`broker_url` comes on top. Without a socket_timeout a half-open connection would block for ever. With ack_emulation
+kombu would write down each doorbell as one to be restored: two writes more, every doorbell twice after a lost
+connection, and the end of the worker where Redis is full. Nor may the worker end because Redis refuses a command."""
 
 
 class Broker:

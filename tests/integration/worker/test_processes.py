@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -193,15 +194,39 @@ def test_a_wrong_setting_is_named(floor: Floor, spawn: Spawn, module: str, name:
     worker.said(name)
 
 
-def test_what_celery_cannot_recover_from_ends_the_worker(floor: Floor, spawn: Spawn) -> None:
-    """With a status that makes the supervisor start a fresh one."""
+def test_what_redis_refuses_celery_does_not_end_the_worker(floor: Floor, spawn: Spawn) -> None:
     worker = spawn()
     floor.redis.execute_command("ACL", "SETUSER", "default", "-brpop")
     try:
         floor.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
-        assert worker.exit_status() == 1
+        worker.said("NoPermissionError")
     finally:
         floor.redis.execute_command("ACL", "SETUSER", "default", "+brpop")
+    assert floor.output(floor.submit())["seed"] == 7
+    assert worker.process.poll() is None
+
+
+def doorbells_heard(floor: Floor) -> None:
+    deadline_s = time.monotonic() + 60
+    while floor.redis.execute_command("LLEN", keys.DOORBELL):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+def test_a_full_redis_does_not_end_the_worker(floor: Floor, spawn: Spawn) -> None:
+    """Doorbells are heard while it takes nothing new."""
+    worker = spawn()
+    worker.said(' ready."')  # Celery says so, too, when it has connected
+    worker.signal(signal.SIGSTOP)
+    ids = [floor.submit() for _ in range(3)]
+    floor.redis.execute_command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        worker.signal(signal.SIGCONT)
+        doorbells_heard(floor)
+    finally:
+        floor.redis.execute_command("CONFIG", "SET", "maxmemory", 0)
+    assert all(floor.output(id)["seed"] == 7 for id in ids)
+    assert worker.process.poll() is None
 
 
 def test_the_log_is_json_and_names_the_request(floor: Floor, spawn: Spawn) -> None:
