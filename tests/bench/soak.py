@@ -42,6 +42,7 @@ LATELY: Final = 4
 WARM_S: Final = 420.0
 """Left out of the sums, or a third of the whole: it takes so long until as much expires as comes."""
 PATIENCE_S: Final = 120.0
+AT_MOST: Final = 48
 SETTINGS: Final = {"RETENTION_S": "120", "SWEEP_S": "5", "FAKE_STEP_S": "0.01", "CONCURRENCY": "16", "GRACE_S": "5"}
 EXPIRED_S: Final = 120 + 2 * 5 + 90.0
 MIX: Final = Mix({"url": 0.4, "data": 0.25, "large": 0.1, "upload": 0.25}, runs=0.15, wrong=0.05, low=0.2)
@@ -94,15 +95,20 @@ async def soak(folder: Path, length_s: float, rate: float) -> tuple[History, lis
 
 
 async def _driven(stage: Stage, loads: list[Load], ended: dict[str, Stored], length_s: float, rate: float) -> None:
-    """At a fixed rate, whatever the system does with it; then until all have come true, or that takes too long."""
+    """At a fixed rate, as long as there are fewer than `AT_MOST` under way: clients that call again and again would bring
+    down a machine that others have taken for a while. Then until all have come true, or that takes too long."""
     chance, began_s = random.Random(1), time.monotonic()
+    due_s = began_s
     clients: set[asyncio.Task[None]] = set()
-    for number in range(round(length_s * rate)):
-        await asyncio.sleep(began_s + number / rate - time.monotonic())
+    while due_s < began_s + length_s:
+        await asyncio.sleep(due_s - time.monotonic())
+        while len(clients) >= AT_MOST:
+            await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
         load = chance.choice(loads)
         client = asyncio.create_task(_one(stage, load, load.invent(), ended))
         clients.add(client)
         client.add_done_callback(clients.discard)
+        due_s = max(due_s + 1 / rate, time.monotonic() - 1)
     try:
         await asyncio.wait_for(asyncio.gather(*clients), PATIENCE_S)
     except TimeoutError:
