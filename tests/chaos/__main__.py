@@ -9,27 +9,25 @@
 Exit status 1 for a broken promise. The history stays on the disk, under `out/chaos`.
 """
 
-import asyncio
 import math
 import os
-import shutil
 import sys
 import time
-import traceback
-from itertools import chain
+from concurrent.futures import ProcessPoolExecutor
+from itertools import count, repeat
+from multiprocessing import get_context
 from pathlib import Path
 
-from tests.chaos.checker import check
+from tests.chaos import act
 from tests.chaos.faults import FAULTS
-from tests.chaos.history import History, Record
-from tests.chaos.play import Terms, play
-from tests.chaos.report import Row, rows, table, total
+from tests.chaos.history import Record
+from tests.chaos.play import Terms
+from tests.chaos.report import Row, table, total
 from tests.chaos.scene import Fault
 from tests.chaos.stage import Pace
 
 _SHORT = Terms(requests=16, long=False, pace=Pace(2000, 1600, 500))
 _LONG = Terms(requests=1000, long=True, pace=Pace())
-_SHOWN = 20
 _AT_ONCE = 2
 """Stages of the short form that are played side by side: most of the time is waiting, so two fill two cores."""
 
@@ -41,7 +39,7 @@ def main() -> int:
             print(f"{fault.name:24}{fault.what}")
         return 0
     if asked["CHECK"]:
-        return _told(_judged(Record.read(Path(asked["CHECK"]))), Path(asked["CHECK"]), Pace())
+        return _told(act.judged(Record.read(Path(asked["CHECK"]))), Path(asked["CHECK"]), Pace())
     unknown = set(filter(None, asked["FAULT"].split(","))) - set(FAULTS)
     if unknown:
         print(f"no such fault: {', '.join(sorted(unknown))}; LIST=1 shows all", file=sys.stderr)
@@ -55,46 +53,24 @@ def _run(chosen: list[Fault], terms: Terms) -> int:
     folder = Path("out/chaos").resolve() / time.strftime("%Y%m%d-%H%M%S")
     left_out = {fault.name: reason for fault in chosen if (reason := fault.needs())}
     for name, reason in left_out.items():
-        _say(f"{name}: left out, {reason}")
+        act.say(f"{name}: left out, {reason}")
     acts = _acts([fault for fault in chosen if fault.name not in left_out], terms)
-    made = list(chain.from_iterable(asyncio.run(_played(acts, terms, folder))))
-    _say(f"{time.monotonic() - began_s:.0f} s")
+    made: list[Row] = []
+    with ProcessPoolExecutor(1 if terms.long else _AT_ONCE, get_context("spawn")) as seats:
+        for rows_of_act in seats.map(act.played, count(), acts, repeat(terms), repeat(folder)):
+            made += rows_of_act
+    act.say(f"{time.monotonic() - began_s:.0f} s")
     if left_out and os.environ.get("CI") == "true":
         made += [Row(name, violations=1) for name in left_out]  # all that they need can be installed there
     return _told(made, folder, terms.pace)
 
 
-async def _played(acts: list[list[Fault]], terms: Terms, folder: Path) -> list[list[Row]]:
-    """What came of each act."""
-    seats = asyncio.Semaphore(1 if terms.long else _AT_ONCE)
-
-    async def one(act: Path, faults: list[Fault]) -> list[Row]:
-        async with seats:
-            try:
-                history = await play(act, faults, terms, _say)
-            except Exception as error:  # noqa: BLE001 - the others are worth playing
-                traceback.print_exc()
-                _say(f"BROKEN OFF: {error!r}; see {act}")
-                return [Row("(broken off)", violations=1)]
-        await asyncio.to_thread(shutil.rmtree, act / "system" / "files", ignore_errors=True)
-        return await asyncio.to_thread(_judged, history)
-
-    return await asyncio.gather(*(one(folder / str(number), faults) for number, faults in enumerate(acts)))
-
-
-def _acts(faults: list[Fault], terms: Terms) -> list[list[Fault]]:
-    """Which faults share a stage: as many of one kind of store as go into half the time; in the long form none."""
+def _acts(faults: list[Fault], terms: Terms) -> list[list[str]]:
+    """Which faults share a stage, by name: of one kind of store, half of all at most; in the long form one alone."""
     most = 1 if terms.long else math.ceil(len(faults) / _AT_ONCE)
     stores = dict.fromkeys(fault.store for fault in faults)
-    of_a_kind = [[fault for fault in faults if fault.store == store] for store in reversed(stores)]
+    of_a_kind = [[fault.name for fault in faults if fault.store == store] for store in reversed(stores)]
     return [kind[at : at + most] for kind in of_a_kind for at in range(0, len(kind), most)]
-
-
-def _judged(history: History) -> list[Row]:
-    violations = check(history)
-    for violation in violations[:_SHOWN]:
-        _say(f"BROKEN {violation.promise}: {violation.about} {violation.what}")
-    return rows(history, violations)
 
 
 def _told(made: list[Row], folder: Path, pace: Pace) -> int:
@@ -106,10 +82,6 @@ def _told(made: list[Row], folder: Path, pace: Pace) -> int:
     verdict = f"{whole.violations} VIOLATIONS" if whole.violations else "no promise was broken"
     print(f"{verdict}; history in {folder}")
     return 1 if whole.violations else 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

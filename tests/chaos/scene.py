@@ -9,7 +9,7 @@ from shared.queue import keys
 from tests.chaos.load import Load
 from tests.chaos.stage import Stage
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 90.0
 """For a moment of the system's work that is bound to come."""
 
 
