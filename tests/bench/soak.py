@@ -95,8 +95,8 @@ async def soak(folder: Path, length_s: float, rate: float) -> tuple[History, lis
 
 
 async def _driven(stage: Stage, loads: list[Load], ended: dict[str, Stored], length_s: float, rate: float) -> None:
-    """At a fixed rate, as long as there are fewer than `AT_MOST` under way: clients that call again and again would bring
-    down a machine that others have taken for a while. Then until all have come true, or that takes too long."""
+    """At a fixed rate, as long as there are fewer than `AT_MOST` under way: clients that call again and again would
+    bring down a machine that others have taken for a while. Then until all are served, or that takes too long."""
     chance, began_s = random.Random(1), time.monotonic()
     due_s = began_s
     clients: set[asyncio.Task[None]] = set()
