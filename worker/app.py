@@ -6,6 +6,7 @@ only be helped by a fresh one, 1 for anything else.
 """
 
 import logging
+import math
 import os
 import secrets
 import signal
@@ -38,6 +39,7 @@ _REDIS_TIMEOUT_S: Final = 2.0
 """Below what lies between the fence and the end of a lease."""
 _FATAL_GRACE_S: Final = 5.0
 _WRONG_SETTING: Final = 2
+_STANDARD_SIDE_PX: Final = 1024
 FAKE: Final = "fake"
 
 
@@ -119,6 +121,9 @@ def compose(settings: WorkerSettings) -> Station:
     runner, device = open_runner(settings)
     if settings.kolors_model != FAKE:
         know_caps(settings, runner)
+        side = min(_STANDARD_SIDE_PX, math.isqrt(settings.max_pixels) // 8 * 8)
+        standard = runner.key(side, side, precise=False)
+        runner.warm_up({standard: runner.slots(standard)})
     engine: Engine[Any, Any] = Engine(runner, previews_s=settings.previews_s, hang_s=hang_s, on_fatal=on_fatal)
     engine.start()
     context = Context(
@@ -148,6 +153,7 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner(), "none"
     from worker.engine.runner import TorchRunner
     from worker.model.checkpoint import Wanted, open_checkpoint
+    from worker.model.tuning import keep_compiled, tuned_for
 
     wanted = Wanted(
         source=settings.kolors_model,
@@ -160,7 +166,16 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         offline=settings.model_offline,
     )
     checkpoint = open_checkpoint(wanted)
-    return TorchRunner(checkpoint, fixed_rows=settings.fixed_rows), str(checkpoint.device.torch)
+    device = checkpoint.device.torch
+    tuning = tuned_for(
+        device,
+        compile=None if settings.compile == "auto" else settings.compile,
+        graphs=settings.cuda_graphs,
+        fixed_rows=settings.fixed_rows is not None,
+    )
+    if tuning.compile != "off":
+        _log.info("what is compiled is kept in %s", keep_compiled(settings.compile_cache, checkpoint.device.name))
+    return TorchRunner(checkpoint, fixed_rows=settings.fixed_rows, tuning=tuning), str(device)
 
 
 def know_caps(settings: WorkerSettings, runner: Any, *, anew: bool = False) -> Caps | None:

@@ -22,7 +22,7 @@ class WorkerSettings(Settings):
     """What `worker.app` reads. Sizes are pixels of result pictures; times carry their unit."""
 
     kolors_model: str = "tiny"
-    """`tiny`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
+    """`tiny`, `random`, `fake` (no torch at all), a directory, or a hub id such as `Kwai-Kolors/Kolors-diffusers`."""
     kolors_revision: str | None = None
     """Of the hub's repository: a commit pins the weights, a branch or a tag may move."""
     previews_s: float | None = Field(default=None, ge=0.5)
@@ -42,6 +42,13 @@ class WorkerSettings(Settings):
     dtype: Literal["auto", "float16", "bfloat16", "float32", "float64"] = "auto"
     fixed_rows: Literal[2, 4, 8, 16, 32, 64] | None = None
     """Of every call of the UNet: a seed's picture is then bitwise the same in any company. See docs/determinism.md."""
+    compile: Literal["auto", "off", "blocks", "whole"] = "auto"
+    """Of the UNet: its repeated blocks, or all of it for each size anew; `auto`: blocks on a GPU. With FIXED_ROWS
+    nothing."""
+    compile_cache: Path = Field(default_factory=_beside_the_data("compiled"))
+    """Where compiled code is kept for the next start; unset means `{data_dir}/compiled`."""
+    cuda_graphs: bool = True
+    """Repeats steps as CUDA graphs: they cost the host next to nothing, and some GPU memory."""
     safety_checker: str = "auto"
     """`auto` takes what belongs to the model, `off` flags nothing; otherwise a directory or a hub id."""
 

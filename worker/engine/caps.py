@@ -126,6 +126,7 @@ def _step_s(runner: Runner[Any, Any], side: int, pictures: int, clock: Clock) ->
         if (shown := runner.preview(state)) is not None:
             shown()  # waits for the device
         shortest_s = min(shortest_s, clock() - began_s)
+        runner.settle()
         if shortest_s > _LONGEST_STEP_S:
             break
     runner.decode(state, job=_job(side, pictures))

@@ -73,6 +73,9 @@ class FakeRunner:
         image = state.job.image
         return lambda: image.resize((image.width // 8, image.height // 8), Image.Resampling.NEAREST)
 
+    def settle(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

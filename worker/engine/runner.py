@@ -86,7 +86,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prepare(self, job: Job, key: BatchKey) -> DenoiseState:
-        with memory_of(self._device), self._device.lane("prepare"):
+        with memory_of(self._device), self._device.stream("prepare"):
             model = self._model(key.dtype)
             generators = [_generator(job.seed + k) for k in range(job.images)]
             solver = self._solvers.open(job.solver, steps=job.steps, strength=job.strength)
@@ -136,7 +136,7 @@ class TorchRunner:
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
         model = self._model(state.key.dtype)
         at_once = max(1, _DECODE_PX // state.key.picture_px)
-        with memory_of(self._device), self._device.lane("finish", state.latents, after=state.ended):
+        with memory_of(self._device), self._device.stream("finish", state.latents, after=state.ended):
             if not bool(torch.isfinite(state.latents).all()):
                 raise Unusable("latents are not finite")
             scaled = (state.latents / model.vae.config.scaling_factor).to(model.vae_dtype)
@@ -160,22 +160,26 @@ class TorchRunner:
         moment = self._device.mark()
 
         def show() -> Image.Image:
-            with self._device.lane("copy", levels, after=moment):
+            with self._device.stream("copy", levels, after=moment):
                 return Image.fromarray(levels.cpu().numpy())
 
         return show
 
+    @torch.inference_mode()
     def warm_up(self, pictures: Mapping[BatchKey, int]) -> None:
         """Builds what makes steps fast for up to so many guided pictures of each size, in this order; returns at once.
 
         Until then, and for other shapes that come often, steps go the slow way.
         """
+        denoiser = self._model(_name(self.checkpoint.dtype)).denoiser
+        with self._device.stream("prepare"):
+            denoiser.hear(self._prompts.encode(""))  # from which it knows what prompts are like
         shapes = [
             Shape(rows, key.height, key.width)
             for key, most in pictures.items()
             for rows in ([self._fixed_rows] if self._fixed_rows else range(2, 2 * most + 1, 2))
         ]
-        self._model(_name(self.checkpoint.dtype)).denoiser.warm_up(shapes)
+        denoiser.warm_up(shapes)
 
     def settle(self) -> None:
         for model in self._models.values():

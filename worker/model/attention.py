@@ -35,7 +35,7 @@ class PromptOnce:
 
     def __init__(self, unet: nn.Module) -> None:
         model: Any = unet
-        self._project: nn.Module = model.encoder_hid_proj
+        self._project: Any = model.encoder_hid_proj
         attentions = [block.attn2 for block in _blocks(unet)]
         layers = [layer for attention in attentions for layer in (attention.to_k, attention.to_v)]
         if not layers or self._project is None or any(layer.bias is not None for layer in layers):

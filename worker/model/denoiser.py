@@ -8,7 +8,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
@@ -52,7 +52,9 @@ class Denoiser:
         self._sizes: dict[tuple[int, int], Tensor] = {}
         self._like: Prompt | None = None
         self._seats: Seats | None = None
+        self._recorder = device.recorder()
         self._builder = Builder(self._build) if tuning.builds else None
+        device.finish()  # weights were moved, and every stream may read them from here on
 
     def hear(self, prompt: Prompt) -> Prompt:
         """As calls take it; the same again for as long as anybody has it, for it may be large."""
@@ -103,13 +105,14 @@ class Denoiser:
         if (height, width) not in self._sizes:
             size = [height * 8, width * 8]
             self._sizes[height, width] = self._device.send(torch.tensor([[*size, 0, 0, *size]], dtype=self.dtype))
+            self._device.finish()  # the first time only: it is for both threads
         return self._sizes[height, width]
 
     # ---- on the builder's thread
 
     @torch.inference_mode()
     def _build(self, shape: Shape) -> Call | None:
-        with self._device.lane("build"):
+        with self._device.stream("build"):
             seats = self._seated()
             if seats is None or shape.rows > seats.rows:
                 return None
@@ -146,7 +149,7 @@ class Denoiser:
         for _ in range(_RUNS):
             _forward(unet, inputs)
         forward = partial(_forward, unet, inputs)
-        again = self._device.record(forward) if self._tuning.graphs else forward
+        again = self._recorder(forward) if self._tuning.graphs else forward
         self._device.finish()
 
         def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
@@ -182,7 +185,7 @@ def _compiled(unet: Any, tuning: Tuning) -> Any:
     import torch._dynamo.config as dynamo  # it takes a second
 
     dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
-    compile_: Any = torch.compile  # pyright: ignore[reportUnknownMemberType]
+    compile_ = cast("Any", torch.compile)  # pyright: ignore[reportUnknownMemberType]
     twin = _twin(unet)
     whole = tuning.compile == "whole"
     for module in (twin,) if whole else twin.modules():

@@ -1,12 +1,13 @@
 """What differs between a processor and a GPU: who waits for whom. The rest of the code does not ask where it runs.
 
-Work of different kinds goes down different lanes (CUDA streams), each in order; between two lanes a moment (an event)
-says what comes after what. Nothing here makes the host wait but `pace` and `finish`.
+Work of different kinds goes down different CUDA streams, each in order; between two of them a moment (an event) says
+what comes after what. Nothing here makes the host wait but `pace` and `finish`.
 """
 
 import platform
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from shared.errors import OutOfMemory
 
-Lane = Literal["build", "copy", "finish", "prepare"]
-"""Steps go down the thread's own: CUDA's default stream."""
+Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
+Purpose = Literal["build", "copy", "finish", "prepare"]
+"""Of a stream. Steps go down the thread's own: CUDA's default one."""
 
 
 class Device(Protocol):
@@ -35,24 +37,24 @@ class Device(Protocol):
         ...
 
     def mark(self) -> object:
-        """Names this moment of the lane that this thread is in."""
+        """Names this moment of the stream that this thread is in."""
         ...
 
     def wait(self, moment: object, *inputs: Tensor) -> None:
-        """What follows on this thread's lane comes after `moment`; it may read `inputs`, made on another lane."""
+        """What follows on this thread's stream comes after `moment`; it may read `inputs`, made on another stream."""
         ...
 
-    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:
-        """What is done inside goes down this lane, after that moment, beside what other threads and lanes do."""
+    def stream(self, purpose: Purpose, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:
+        """What is done inside goes down that stream, after that moment, beside what others do."""
         ...
 
-    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """What does the same again, with the same tensors, at the least cost for the host. `call` has to have run
-        before; what it returns is overwritten by the next one's, of whatever was recorded here."""
+    def recorder(self) -> Record:
+        """Of a call, what does the same again, with the same tensors, at the least cost for the host. The call has to
+        have run before; what it returns is overwritten by the next one of this recorder's."""
         ...
 
     def finish(self) -> None:
-        """Waits until all that this thread's lane was given is done."""
+        """Waits until all that this thread's stream was given is done."""
         ...
 
     def free(self) -> None:
@@ -82,11 +84,11 @@ class Processor:
     def wait(self, moment: object, *inputs: Tensor) -> None:  # noqa: ARG002
         return
 
-    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:  # noqa: ARG002
+    def stream(self, purpose: Purpose, *inputs: Tensor, after: object = None) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
-    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        return call
+    def recorder(self) -> Record:
+        return lambda call: call
 
     def finish(self) -> None:
         return
@@ -96,13 +98,12 @@ class Processor:
 
 
 class Gpu:
-    """A CUDA device; what `record` returns are CUDA graphs, which share their memory: one runs at a time."""
+    """A CUDA device. What is recorded are CUDA graphs; those of one recorder share their memory: one runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device
-        lanes: tuple[Lane, ...] = ("build", "copy", "finish", "prepare")
-        self._lanes: dict[Lane, torch.cuda.Stream] = {lane: torch.cuda.Stream(device) for lane in lanes}
-        self._pool = torch.cuda.graph_pool_handle()
+        purposes: tuple[Purpose, ...] = ("build", "copy", "finish", "prepare")
+        self._streams: dict[Purpose, torch.cuda.Stream] = {it: torch.cuda.Stream(device) for it in purposes}
         self._last: torch.cuda.Event | None = None
 
     @property
@@ -131,28 +132,44 @@ class Gpu:
             tensor.record_stream(stream)
 
     @contextmanager
-    def lane(self, name: Lane, *inputs: Tensor, after: object = None) -> Generator[None]:
-        with torch.cuda.stream(self._lanes[name]):
+    def stream(self, purpose: Purpose, *inputs: Tensor, after: object = None) -> Generator[None]:
+        with torch.cuda.stream(self._streams[purpose]):
             self.wait(after, *inputs)
             yield
 
-    def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads go on using the device meanwhile: only this one must do nothing that cannot be recorded.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._lanes["build"], capture_error_mode="thread_local"):
-            said = call()
+    def recorder(self) -> Record:
+        kept: list[torch.cuda.CUDAGraph] = []  # the first one: their memory is there for as long as one of them is
 
-        def again() -> Tensor:
-            graph.replay()
-            return said
+        def record(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+            graph = torch.cuda.CUDAGraph()
+            pool = kept[0].pool() if kept else None
+            # Other threads go on using the device meanwhile: only this one must do nothing that cannot be recorded.
+            with torch.cuda.graph(graph, pool=pool, stream=self._streams["build"], capture_error_mode="thread_local"):
+                said = call()
+            if not kept:
+                kept.append(graph)
+            return _Replay(graph, said, call)
 
-        return again
+        return record
 
     def finish(self) -> None:
         torch.cuda.current_stream(self.torch).synchronize()
 
     def free(self) -> None:
         torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """`call` holds what the graph reads."""
+
+    graph: torch.cuda.CUDAGraph
+    said: Tensor
+    call: Callable[[], Tensor]
+
+    def __call__(self) -> Tensor:
+        self.graph.replay()
+        return self.said
 
 
 def open_device(device: torch.device) -> Device:

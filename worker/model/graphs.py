@@ -99,7 +99,7 @@ class Seats:
 class Builder:
     """Calls `build` on a thread of its own for each shape that is wanted often enough, the most wanted one first.
 
-    What it returned is in `built`: None where it cannot be had. The least recently used make room.
+    What it cannot build is not tried again. The least recently used make room.
     """
 
     def __init__(self, build: Callable[[Shape], Call | None]) -> None:
@@ -153,7 +153,11 @@ class Builder:
     def _run(self) -> None:
         while (shape := self._next()) is not None:
             began_s = time.monotonic()
-            call = self._build(shape)
+            try:
+                call = self._build(shape)
+            except Exception:  # noqa: BLE001 - out of memory, say; the slow way is always there
+                _log.warning("nothing could be built for %s: it stays slow", shape, exc_info=True)
+                call = None
             with self._change:
                 if self._closed:
                     return

@@ -60,7 +60,7 @@ class _EncoderOnly(_ChatGLMModel):
     _keys_to_ignore_on_load_unexpected = ["output_layer.weight"]  # noqa: RUF012 - as transformers wants it
 
     def __init__(self, config: Any) -> None:
-        super().__init__(config)
+        super().__init__(config, empty_init=False)  # or it takes the processor's memory, wherever it should be made
         del self.output_layer
 
 

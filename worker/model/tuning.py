@@ -5,10 +5,13 @@ docs/performance.md.
 """
 
 import logging
+import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, cast
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -100,11 +103,19 @@ def set_flags(device: torch.device, dtype: torch.dtype, *, same_kernels: bool = 
         prefer_attention(("cudnn", *_WITHOUT_CUDNN))
 
 
+def keep_compiled(folder: Path, device: str) -> Path:
+    """What is compiled from now on is kept there, in a folder for this device and torch, and found again by the next
+    process; it is told apart by shapes in there. TORCHINDUCTOR_CACHE_DIR, where it is set, decides instead."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{device} torch {torch.__version__}")
+    # The only way to say it: torch reads it from there, and hands it to the processes that compile.
+    return Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / name)))  # noqa: TID251
+
+
 def prefer_attention(order: Sequence[Attention]) -> None:
     """For the whole process: the first of these that can do a call does it. The others are not used."""
     _preferred.close()
-    preference: Any = sdpa_kernel([_BACKENDS[name] for name in order], set_priority=True)
-    _preferred.enter_context(preference)
+    prefer = cast("Any", sdpa_kernel)
+    _preferred.enter_context(prefer([_BACKENDS[name] for name in order], set_priority=True))
 
 
 def surviving_cudnn(call: Callable[[], T]) -> T:

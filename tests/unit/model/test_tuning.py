@@ -1,5 +1,6 @@
 """Each way to be faster alone, and all of them together, change nothing but rounding."""
 
+# pyright: reportPrivateUsage=false
 import logging
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -155,6 +156,7 @@ def test_blocks_are_compiled_once_for_each_kind_and_not_for_each_size(checkpoint
     denoiser = Denoiser(
         checkpoint.unet, Processor(), Tuning(compile="blocks", compile_backend=counting, prompt_once=True)
     )
+    first = 0
     for rows, cells in ((3, (16, 16)), (5, (16, 16)), (5, (32, 32))):
         call(denoiser, prompts(checkpoint, rows), cells)
         denoiser.settle()
@@ -193,8 +195,11 @@ def test_what_cannot_be_compiled_is_said_and_painted_all_the_same(
 
 
 class Unrecordable(Processor):
-    def record(self, call: Any) -> Any:
-        raise RuntimeError("planted: operation not permitted when stream is capturing")
+    def recorder(self) -> Any:
+        def record(call: object) -> Any:
+            raise RuntimeError("planted: operation not permitted when stream is capturing")
+
+        return record
 
 
 def test_what_cannot_be_recorded_stays_slow(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:

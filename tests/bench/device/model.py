@@ -1,0 +1,173 @@
+"""A Kolors to measure with, and what its work amounts to. `full` has the real one's sizes and random weights, made on
+the device in the precision that is wanted: times do not depend on the values. `tiny` is the random checkpoint.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from worker.model import libraries
+from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
+from worker.model.device import open_device
+from worker.model.random_weights import random_checkpoint
+
+_UNET: dict[str, Any] = {
+    "sample_size": 128,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "attention_head_dim": (5, 10, 20),
+    "transformer_layers_per_block": (1, 2, 10),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 5632,
+    "encoder_hid_dim": 4096,
+    "encoder_hid_dim_type": "text_proj",
+    "cross_attention_dim": 2048,
+}
+_VAE: dict[str, Any] = {
+    "latent_channels": 4,
+    "sample_size": 1024,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "scaling_factor": 0.13025,
+    "force_upcast": True,
+}
+_TEXT: dict[str, Any] = {
+    "num_layers": 28,
+    "padded_vocab_size": 65024,
+    "hidden_size": 4096,
+    "ffn_hidden_size": 13696,
+    "kv_channels": 128,
+    "num_attention_heads": 32,
+    "seq_length": 32768,
+    "multi_query_attention": True,
+    "multi_query_group_num": 2,
+    "add_qkv_bias": True,
+    "rmsnorm": True,
+    "original_rope": True,
+    "use_cache": False,
+}
+
+
+def open_model(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+    """`full` or `tiny`; without a safety checker."""
+    with tempfile.TemporaryDirectory() as cache:
+        directory = random_checkpoint(Path(cache))
+        if name == "tiny":
+            said = str(dtype).removeprefix("torch.")
+            return open_checkpoint(
+                Wanted(source=str(directory), cache=directory, device=str(device), dtype=said, safety_checker="off")
+            )
+        tokenizer = libraries.ChatGLMTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+        schedule = json.loads((directory / "scheduler" / "scheduler_config.json").read_text())
+    half = torch.bfloat16 if dtype is torch.float16 else dtype
+    return Checkpoint(
+        name="full",
+        device=open_device(device),
+        dtype=dtype,
+        tokenizer=tokenizer,
+        text_encoder=_made(_text_encoder, device, dtype),
+        unet=_made(_unet, device, dtype),
+        vae=_made(_vae, device, half),
+        schedule=schedule,
+        safety=None,
+    )
+
+
+def _unet() -> Any:
+    return libraries.UNet2DConditionModel(**_UNET)
+
+
+def _vae() -> Any:
+    return libraries.AutoencoderKL(**_VAE)
+
+
+def _text_encoder() -> Any:
+    return libraries.ChatGLMEncoder(libraries.ChatGLMConfig(**_TEXT))
+
+
+@torch.no_grad()
+def _made(make: Callable[[], Any], device: torch.device, dtype: torch.dtype) -> Any:
+    """Built without weights, given memory on the device, and filled there: small numbers, so that depth blows up
+    nothing; norms as they begin."""
+    model: nn.Module = _without_weights(make).to(dtype).to_empty(device=device).eval()
+    dice = torch.Generator(device).manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        else:
+            parameter.normal_(0, 0.7 / math.sqrt(parameter[0].numel()), generator=dice)
+    for name, buffer in model.named_buffers():
+        if name.endswith("inv_freq"):  # of the text encoder's rotary positions
+            steps = torch.arange(0, 2 * len(buffer), 2, device=device, dtype=torch.float32)
+            buffer.copy_(1.0 / 10000 ** (steps / (2 * len(buffer))))
+    return model.requires_grad_(False)
+
+
+def _without_weights(make: Callable[[], Any]) -> Any:
+    with torch.device("meta"):
+        return make()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Floating-point operations, two for a multiplication with its addition; norms and the like are not counted."""
+
+    unet_row: float
+    text: float
+    encode: float
+    decode: float
+
+    def picture(self, steps: int) -> float:
+        """With guidance and a negative prompt that is known already."""
+        return 2 * steps * self.unet_row + self.text + self.encode + self.decode
+
+
+def count_work(checkpoint: Checkpoint, side: int) -> Work:
+    """Counted, not run, on models of the same configuration without weights."""
+    unet_model: Any = checkpoint.unet
+    vae_model: Any = checkpoint.vae
+    text_model: Any = checkpoint.text_encoder
+    unet = _without_weights(lambda: libraries.UNet2DConditionModel.from_config(unet_model.config))
+    vae = _without_weights(lambda: libraries.AutoencoderKL.from_config(vae_model.config))
+    text = _without_weights(lambda: libraries.ChatGLMEncoder(text_model.config))
+    wide, told = unet_model.config.encoder_hid_dim, text_model.config.hidden_size
+    pooled = {"text_embeds": _empty(1, told), "time_ids": _empty(1, 6)}
+    cells = side // 8
+    with _counting() as row:
+        unet(
+            _empty(1, 4, cells, cells), _empty(1), encoder_hidden_states=_empty(1, 256, wide), added_cond_kwargs=pooled
+        )
+    with _counting() as encode:
+        vae.encode(_empty(1, 3, side, side))
+    with _counting() as decode:
+        vae.decode(_empty(1, 4, cells, cells))
+    with _counting() as said:
+        ids = torch.zeros(1, 256, dtype=torch.long, device="meta")
+        text(input_ids=ids, position_ids=ids, full_attention_mask=None, output_hidden_states=True, return_dict=True)
+    return Work(*(float(it.get_total_flops()) for it in (row, said, encode, decode)))
+
+
+@contextmanager
+def _counting() -> Any:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        yield counter
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta")

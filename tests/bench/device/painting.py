@@ -1,0 +1,143 @@
+"""One picture from its request to its pixels, by this engine's runner or the stock pipeline, and how long it took."""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.unit.engine.jobs import job, picture
+from worker.engine.job import Job
+from worker.engine.runner import TorchRunner
+from worker.engine.state import DenoiseState
+from worker.model.checkpoint import Checkpoint
+from worker.model.libraries import KolorsImg2ImgPipeline
+from worker.model.solver import noise_scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is measured at: the model, sides in pixels, and fal's usual 50 steps at .85 on a GPU."""
+
+    model: str
+    side: int
+    sides: tuple[int, ...]
+    steps: int
+    requests: int
+    pictures: tuple[int, ...]
+
+    def job(self, number: int, **changes: Any) -> Job:
+        """Each number has a prompt of its own, as real requests have."""
+        wanted: dict[str, Any] = {
+            "id": str(number),
+            "image": picture(self.side, self.side, seed=number),
+            "prompt": f"an oil painting of a city at night, number {number}",
+            "steps": self.steps,
+            "strength": 0.85,
+            "seed": number,
+            "check_safety": False,
+        }
+        return job(**{**wanted, **changes})
+
+
+FULL = Scale("full", 1024, (512, 768, 1024), 50, 24, (1, 2, 4, 8))
+TINY = Scale("tiny", 32, (32,), 3, 3, (1, 2))
+
+
+def apart(ours: Tensor, wanted: Tensor) -> float:
+    """The norm of their difference, as a share of what was wanted."""
+    mine, theirs = ours.double().numpy(), wanted.double().numpy()
+    return float(np.linalg.norm(mine - theirs) / np.linalg.norm(theirs))
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    seconds: float
+    latents: Tensor
+    pixels: "np.ndarray[Any, Any]"
+
+    def beside(self, other: "Painted") -> dict[str, float]:
+        """How far apart: latents by the norm of their difference, pictures in grey levels of 255."""
+        levels = np.abs(self.pixels.astype(np.int16) - other.pixels.astype(np.int16))
+        return {
+            "latents_differ": apart(self.latents, other.latents),
+            "levels_mean": float(levels.mean()),
+            "levels_most": float(levels.max()),
+        }
+
+
+def joined(runner: TorchRunner, one: Job) -> DenoiseState:
+    return runner.prepare(one, runner.key(one.image.width, one.image.height, precise=False))
+
+
+def step(runner: TorchRunner, states: Sequence[DenoiseState]) -> None:
+    runner.advance(states, runner.predict(states, slots=64))
+
+
+def finish(checkpoint: Checkpoint) -> None:
+    """Waits for the device."""
+    if checkpoint.device.torch.type == "cuda":
+        torch.cuda.synchronize(checkpoint.device.torch)
+
+
+def paint(runner: TorchRunner, one: Job) -> Painted:
+    finish(runner.checkpoint)
+    began_s = time.perf_counter()
+    state = joined(runner, one)
+    while state.step < state.steps:
+        step(runner, [state])
+    pixels = np.asarray(runner.decode(state, job=one).pictures[0])
+    return Painted(time.perf_counter() - began_s, state.latents.float().cpu(), pixels)
+
+
+def step_s(runner: TorchRunner, states: Sequence[DenoiseState], steps: int) -> float:
+    """Of a step when one follows the other; two steps more are taken before."""
+    for _ in range(2):
+        step(runner, states)
+    finish(runner.checkpoint)
+    began_s = time.perf_counter()
+    for _ in range(steps):
+        step(runner, states)
+    finish(runner.checkpoint)
+    return (time.perf_counter() - began_s) / steps
+
+
+class Stock:
+    """diffusers' own pipeline on the same weights: as it comes, so the autoencoder in float32 where the rest is in
+    float16."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        vae: Any = copy.deepcopy(checkpoint.vae)
+        self._checkpoint = checkpoint
+        self._pipeline: Any = KolorsImg2ImgPipeline(
+            vae=vae.to(checkpoint.dtype),
+            text_encoder=checkpoint.text_encoder,
+            tokenizer=checkpoint.tokenizer,
+            unet=checkpoint.unet,
+            scheduler=noise_scheduler("EulerDiscreteScheduler", checkpoint.schedule),
+            force_zeros_for_empty_prompt=False,
+        )
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def paint(self, one: Job) -> float:
+        """Seconds."""
+        self._pipeline.scheduler = noise_scheduler(one.solver, self._checkpoint.schedule)
+        finish(self._checkpoint)
+        began_s = time.perf_counter()
+        self._pipeline(
+            prompt=one.prompt,
+            negative_prompt=one.negative_prompt,
+            image=one.image,
+            strength=one.strength,
+            num_inference_steps=one.steps,
+            guidance_scale=one.guidance_scale,
+            generator=torch.Generator().manual_seed(one.seed),
+            height=one.image.height,
+            width=one.image.width,
+        )
+        finish(self._checkpoint)
+        return time.perf_counter() - began_s
