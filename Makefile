@@ -24,7 +24,7 @@ serve:  ## the system in the foreground on http://127.0.0.1:8000; PORT=, WORKERS
 
 test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
 	$(SETUP) test
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # What is asked for comes by the environment: FAULT=, LONG=, LIST=, CHECK=.
 chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for hours

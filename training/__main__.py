@@ -35,10 +35,7 @@ def train_autoencoder(work: Path, deadline: float | None) -> AutoencoderKL | Non
 def train_denoiser(work: Path, encoder: AutoencoderKL, captions: denoiser.Captions, deadline: float | None) -> Run:
     torch.manual_seed(SEED + 1)
     model = denoiser.Denoiser()
-    albums = {
-        (width, height): denoiser.album(encoder, width, height, count, work, SEED)
-        for (width, height), (count, _, _) in denoiser.SIZES.items()
-    }
+    albums = {kind: denoiser.album(encoder, kind, work, SEED) for kind in denoiser.KINDS}
     run = Run("denoiser", model, work, denoiser.PLAN, deadline)
     batches = denoiser.batches(albums, captions, random.Random(SEED + run.step))
     run.train(batches, lambda batch: denoiser.loss_of(model, batch))

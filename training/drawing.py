@@ -207,7 +207,9 @@ def _tree(canvas: _Canvas, x: float, foot: float, size: float) -> None:
 
 def _house(canvas: _Canvas, colour: str) -> None:
     rng = canvas.rng
-    x, foot, size = rng.uniform(0.15, 0.8), rng.uniform(canvas.horizon + 0.05, canvas.shore), rng.uniform(0.12, 0.24)
+    x, foot, size = rng.uniform(0.15, 0.8), rng.uniform(canvas.horizon + 0.05, canvas.shore), rng.uniform(0.15, 0.5)
+    if canvas.scene.near:
+        x, foot, size = 0.35 + 0.3 * x, 0.92, 0.5 + 0.5 * size
     wall, roof = canvas.lit(PAINTS[colour], 8), canvas.lit(rng.choice(((110, 60, 50), (85, 80, 90), (60, 50, 48))))
     if canvas.scene.ground == "snow":
         roof = canvas.lit((240, 243, 248))

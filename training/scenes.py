@@ -5,7 +5,7 @@ disagree. A caption names only some of what is there: users do the same.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TIMES = ("day", "sunset", "night", "dawn")
 GROUNDS = ("grass", "autumn", "snow", "sand")
@@ -34,6 +34,9 @@ class Scene:
     seed: int
     """Where everything stands; no caption can know it."""
 
+    near: bool = False
+    """The house fills much of the picture."""
+
 
 def compose(rng: random.Random) -> Scene:
     """A scene out of all of them, plausible ones more often."""
@@ -54,6 +57,11 @@ def compose(rng: random.Random) -> Scene:
         style=rng.choices(STYLES, (12, 1, 1, 1, 1))[0],
         seed=rng.getrandbits(32),
     )
+
+
+def close_up(rng: random.Random) -> Scene:
+    """A scene before a house. In the others it is so small that its colour hardly counts."""
+    return replace(compose(rng), house=rng.choice(COLOURS), near=True, weather="clear", style="plain", animal=None)
 
 
 ENGLISH: dict[str, tuple[str, ...]] = {
@@ -135,10 +143,13 @@ def _coloured(thing: str, colour: str, chinese: bool, rng: random.Random) -> str
 
 def caption(scene: Scene, rng: random.Random) -> str:
     """A sentence about some of what is there, in English or (one in eight) Chinese. Time and ground are named
-    most often: they change the picture most. An unremarkable style or relief is seldom worth a word.
+    most often: they change the picture most. An unremarkable style or relief is seldom worth a word, and sometimes a
+    house is all that is mentioned.
     """
     chinese = rng.random() < 0.125
     words = CHINESE if chinese else ENGLISH
+    if scene.house and rng.random() < 0.2:
+        return _opened([_coloured("house", scene.house, chinese, rng)], chinese, rng)
     chances: list[tuple[str | None, float]] = [
         (scene.time, 0.75),
         (scene.ground, 0.7),
@@ -150,11 +161,15 @@ def caption(scene: Scene, rng: random.Random) -> str:
         (None if scene.style == "plain" else scene.style, 0.9),
     ]
     said = [rng.choice(words[name]) for name, chance in chances if name and rng.random() < chance]
-    if scene.house and rng.random() < 0.75:
+    if scene.house and rng.random() < (1.0 if scene.near else 0.75):
         said.append(_coloured("house", scene.house, chinese, rng))
     if scene.boat and rng.random() < 0.75:
         said.append(_coloured("boat", scene.boat, chinese, rng))
     rng.shuffle(said)
+    return _opened(said, chinese, rng)
+
+
+def _opened(said: list[str], chinese: bool, rng: random.Random) -> str:
     if chinese:
         return rng.choice(("", "一张照片，", "画，")) + "，".join(said)
     return rng.choice(OPENINGS) + ", ".join(said)

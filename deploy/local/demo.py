@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local.client import Client, DemoFailed
+from deploy.local.models import Model, model_of
 from deploy.local.pictures import Results, load
 from deploy.local.programs import ROOT
 from deploy.local.ready import ask
@@ -22,9 +23,6 @@ from deploy.local.stages import Stages
 from deploy.setup.progress import Bar
 
 START_S = 600
-FAINT = 0.15
-"""The stand-in's strength where none is given: its noise leaves the input to be seen through it."""
-PROMPT = "an oil painting of a mountain lake at sunset, thick brush strokes, warm light"
 FIELDS = {
     "PROMPT": ("prompt", str),
     "NEGATIVE_PROMPT": ("negative_prompt", str),
@@ -43,8 +41,9 @@ FIELDS = {
 def main() -> int:
     stages = Stages(began_at=float(os.environ.get("SETUP_BEGAN") or 0) or time.time())
     try:
-        arguments = read_arguments(os.environ)
         results = load(os.environ.get("IMAGE"), Path(os.environ.get("OUT") or "out"))
+        model = model_of(os.environ)
+        arguments = read_arguments(os.environ, model, results.size)
         with system(stages) as url:
             paint(Client(url, os.environ), arguments, results, stages)
     except DemoFailed as failure:
@@ -57,19 +56,17 @@ def main() -> int:
     print(f"From     {results.input}")
     print(f"To       {', '.join(str(path) for path in results.pictures)}")
     print(f"Both     {results.comparison}")
-    if is_stand_in(os.environ):
-        print(
-            "\nThis was the built-in stand-in for the model, whose weights are random: it shows that everything\n"
-            "works, not what Kolors paints. With an NVIDIA GPU: make demo KOLORS_MODEL=Kwai-Kolors/Kolors-diffusers"
-        )
+    if model.remark:
+        print(f"\n{model.remark}")
     return 0
 
 
-def read_arguments(environment: Mapping[str, str]) -> dict[str, object]:
-    """The endpoint's arguments but for the picture. Raises `DemoFailed` with the variable's name."""
-    arguments: dict[str, object] = {"prompt": PROMPT}
-    if is_stand_in(environment):
-        arguments["strength"] = FAINT
+def read_arguments(environment: Mapping[str, str], model: Model, size: tuple[int, int]) -> dict[str, object]:
+    """The endpoint's arguments but for the picture, which is of `size` (width, height). Raises `DemoFailed` with the
+    variable's name."""
+    arguments = dict(model.defaults)
+    if image_size := model.size_for(*size):
+        arguments["image_size"] = image_size
     for name, (field, kind) in FIELDS.items():
         text = environment.get(name)
         if text:
@@ -78,10 +75,6 @@ def read_arguments(environment: Mapping[str, str]) -> dict[str, object]:
             except ValueError:
                 raise DemoFailed(f"{name}={text} is not a number") from None
     return arguments
-
-
-def is_stand_in(environment: Mapping[str, str]) -> bool:
-    return (environment.get("KOLORS_MODEL") or "tiny") in ("tiny", "fake")
 
 
 def paint(client: Client, arguments: dict[str, object], results: Results, stages: Stages) -> None:

@@ -27,6 +27,15 @@ class Results:
     def comparison(self) -> Path:
         return self.folder / f"{self.name}-both.png"
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the input, as it is looked at. Raises `DemoFailed` where it is no picture."""
+        try:
+            with Image.open(self.input) as opened:
+                return ImageOps.exif_transpose(opened).size
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise DemoFailed(f"{self.input} is no picture that can be read: {error}") from error
+
     def save(self, contents: list[bytes]) -> None:
         """Writes the result pictures as they came, and the comparison of the input with the first of them."""
         for index, content in enumerate(contents):

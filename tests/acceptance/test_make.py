@@ -163,5 +163,5 @@ def test_the_demo_ends_with_a_picture(tmp_path: Path):
     assert str(result) in done.stdout
     for stage in ("set up", "start", "in the queue", "being worked on", "· inference", "fetch result", "total"):
         assert re.search(rf"^ *{stage} +[\d.]+ s$", done.stdout, re.MULTILINE), done.stdout
-    assert "random" in done.stdout
+    assert "demonstration model" in done.stdout
     shutil.rmtree(out)

@@ -52,7 +52,10 @@ class _BuiltIn:
 
 
 _BUILT_IN: Mapping[str, _BuiltIn] = {
-    "tiny": _BuiltIn("random weights, to try the system with; its pictures are not to be looked at", random_checkpoint),
+    "tiny": _BuiltIn(
+        "a demonstration of 6 million parameters: it paints simple landscapes, and nothing else well",
+        lambda _: Path(__file__).parent / "tiny",
+    ),
     "random": _BuiltIn(
         "random weights, to try the system with; its pictures are not to be looked at", random_checkpoint
     ),

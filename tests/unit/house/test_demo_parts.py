@@ -8,14 +8,27 @@ import pytest
 from PIL import Image
 
 from deploy.local.client import DemoFailed
-from deploy.local.demo import FAINT, PROMPT, read_arguments
+from deploy.local.demo import read_arguments as read
 from deploy.local.landscape import landscape
+from deploy.local.models import PROMPT, model_of
 from deploy.local.pictures import load, side_by_side
 from deploy.local.stages import Stages
 
 
+def read_arguments(environment: dict[str, str]) -> dict[str, object]:
+    return read(environment, model_of(environment), (100, 80))
+
+
 def test_variables_become_arguments_of_their_type():
-    given = {"STRENGTH": "0.6", "STEPS": "12", "SEED": "7", "PROMPT": "a fox", "SCHEDULER": "", "HOME": "/root"}
+    given = {
+        "STRENGTH": "0.6",
+        "STEPS": "12",
+        "SEED": "7",
+        "PROMPT": "a fox",
+        "SCHEDULER": "",
+        "HOME": "/root",
+        "KOLORS_MODEL": "/a/checkpoint",
+    }
     assert read_arguments(given) == {"prompt": "a fox", "strength": 0.6, "num_inference_steps": 12, "seed": 7}
 
 
@@ -24,8 +37,31 @@ def test_nothing_is_needed():
 
 
 def test_the_stand_in_leaves_the_input_visible_unless_it_is_told_otherwise():
-    assert read_arguments({}) == {"prompt": PROMPT, "strength": FAINT}
-    assert read_arguments({"STRENGTH": "1"})["strength"] == 1
+    assert read_arguments({"KOLORS_MODEL": "random"})["strength"] == 0.15
+    assert read_arguments({"KOLORS_MODEL": "random", "STRENGTH": "1"})["strength"] == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "painted"),
+    [
+        ((100, 80), None),
+        ((384, 256), None),
+        ((768, 512), {"width": 384, "height": 256}),
+        ((4000, 3000), {"width": 360, "height": 272}),
+        ((20000, 100), {"width": 4432, "height": 64}),
+    ],
+)
+def test_the_tiny_model_gets_small_pictures_of_the_same_shape(size: tuple[int, int], painted: dict[str, int] | None):
+    model = model_of({})
+    assert read({}, model, size).get("image_size") == painted
+    assert read({"IMAGE_SIZE": "square"}, model, size)["image_size"] == "square"
+
+
+def test_a_file_that_is_no_picture_is_named_before_anything_starts(tmp_path: Path):
+    mine = tmp_path / "mine.jpg"
+    mine.write_text("not a picture")
+    with pytest.raises(DemoFailed, match="no picture"):
+        _ = load(str(mine), tmp_path / "out").size
 
 
 def test_a_number_that_is_none_is_named():

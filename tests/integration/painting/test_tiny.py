@@ -1,0 +1,181 @@
+"""The built-in tiny model paints what it is told, through the product's own engine.
+
+Held to account on landscapes that were not trained on, drawn by other code, and on photographs. Three seeds each, and
+each a scene of its own; every promise must hold for every one of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from tests.integration.painting.scenery import Scenery, summer_day
+from tests.unit.engine.jobs import job, unheard
+from worker import model
+from worker.engine.engine import Engine
+from worker.engine.runner import TorchRunner
+from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
+
+SEEDS = (0, 1, 2)
+SIDE = 128
+NEUTRAL = "a landscape"
+Picture = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return open_checkpoint(Wanted(source="tiny", cache=tmp_path_factory.mktemp("none"), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Checkpoint) -> Iterator[Engine[Any, Any]]:
+    engine: Engine[Any, Any] = Engine(TorchRunner(checkpoint))
+    engine.start()
+    yield engine
+    engine.close(wait=False)
+
+
+def paint(engine: Engine[Any, Any], **asked: Mapping[str, Any]) -> dict[str, Picture]:
+    """Everything that is asked for, at once, as (height, width, 3) of 0 to 255. Strength and guidance are the
+    endpoint's own defaults."""
+    futures = {
+        name: engine.submit(job(**{"id": name, "steps": 20, **changes}), unheard) for name, changes in asked.items()
+    }
+    return {name: np.asarray(future.result(300).pictures[0], float) for name, future in futures.items()}
+
+
+def mean(picture: Picture, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Red, green and blue of that part."""
+    return picture[where].mean(0)
+
+
+def redness(colour: NDArray[np.float64]) -> float:
+    return float(colour[0] - colour[1:].mean())
+
+
+def psnr(before: Picture, after: Picture) -> float:
+    """Decibels."""
+    return float(10 * np.log10(255**2 / np.square(before - after).mean()))
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def scene(request: pytest.FixtureRequest) -> Scenery:
+    return summer_day(request.param, SIDE)
+
+
+@pytest.fixture(scope="module")
+def painted(engine: Engine[Any, Any], scene: Scenery, request: pytest.FixtureRequest) -> dict[str, Picture]:
+    prompts = {
+        "neutral": NEUTRAL,
+        "night": "night",
+        "snow": "covered with snow",
+        "sunset": "sunset",
+        "red house": "a red house",
+        "blue house": "a blue house",
+        "夜晚": "夜晚",
+    }
+    asked = {name: {"prompt": text, "image": scene.picture, "seed": 1} for name, text in prompts.items()}
+    return paint(engine, **asked)
+
+
+def test_night_darkens_the_sky(scene: Scenery, painted: dict[str, Picture]) -> None:
+    for reference in (painted["neutral"], np.asarray(scene.picture, float)):
+        for word in ("night", "夜晚"):
+            assert mean(reference, scene.sky).mean() - mean(painted[word], scene.sky).mean() >= 25
+
+
+def test_snow_whitens_the_ground(scene: Scenery, painted: dict[str, Picture]) -> None:
+    """White is what has much of all three colours: the least of them counts."""
+    for reference in (painted["neutral"], np.asarray(scene.picture, float)):
+        assert mean(painted["snow"], scene.ground).min() - mean(reference, scene.ground).min() >= 25
+        assert mean(painted["snow"], scene.ground).mean() > mean(reference, scene.ground).mean()
+
+
+def test_sunset_reddens_the_sky(scene: Scenery, painted: dict[str, Picture]) -> None:
+    for reference in (painted["neutral"], np.asarray(scene.picture, float)):
+        assert redness(mean(painted["sunset"], scene.sky)) - redness(mean(reference, scene.sky)) >= 15
+
+
+def test_a_house_takes_the_colour_that_is_named(scene: Scenery, painted: dict[str, Picture]) -> None:
+    red = redness(mean(painted["red house"], scene.house))
+    for reference in (painted["blue house"], painted["neutral"], np.asarray(scene.picture, float)):
+        assert red - redness(mean(reference, scene.house)) >= 15
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_guidance_and_negative_prompts_have_the_right_sign(engine: Engine[Any, Any], seed: int) -> None:
+    scene = summer_day(seed, SIDE)
+    same = {"image": scene.picture, "seed": seed}
+    made = paint(
+        engine,
+        loose={**same, "prompt": "night", "guidance_scale": 1.0},
+        close={**same, "prompt": "night", "guidance_scale": 6.0},
+        no_night={**same, "prompt": NEUTRAL, "negative_prompt": "night"},
+        no_day={**same, "prompt": NEUTRAL, "negative_prompt": "a sunny day"},
+    )
+    sky = {name: mean(picture, scene.sky).mean() for name, picture in made.items()}
+    assert sky["close"] < sky["loose"] - 5
+    assert sky["no_night"] > sky["no_day"] + 5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_strength_is_how_far_the_picture_is_left(engine: Engine[Any, Any], seed: int) -> None:
+    scene = summer_day(seed, SIDE)
+    strengths = (0.01, 0.2, 0.4, 0.6, 0.8, 1.0)
+    made = paint(
+        engine,
+        **{
+            f"{strength}": {"image": scene.picture, "prompt": "night", "strength": strength, "steps": 50, "seed": seed}
+            for strength in strengths
+        },
+    )
+    before = np.asarray(scene.picture, float)
+    away = [float(np.sqrt(np.square(made[f"{strength}"] - before).mean())) for strength in strengths]
+    assert away == sorted(away)
+    assert psnr(before, made["0.01"]) >= 26
+
+
+def test_the_same_seed_repeats(engine: Engine[Any, Any]) -> None:
+    same = {"image": summer_day(0, SIDE).picture, "prompt": "sunset"}
+    first = paint(engine, one={**same, "seed": 3})["one"]
+    again = paint(engine, one={**same, "seed": 3}, other={**same, "seed": 4})
+    assert np.abs(first - again["one"]).max() <= 1
+    assert np.abs(first - again["other"]).mean() > 2
+
+
+@torch.inference_mode()
+def through_the_autoencoder(checkpoint: Checkpoint, picture: Image.Image) -> float:
+    pixels = torch.as_tensor(np.array(picture)[np.newaxis]).permute(0, 3, 1, 2) / 127.5 - 1
+    vae: Any = checkpoint.vae
+    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample[0].clamp(-1, 1)
+    return psnr(np.asarray(picture, float), ((made + 1) * 127.5).permute(1, 2, 0).numpy().astype(float))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("side", [128, 256])
+def test_the_autoencoder_keeps_a_scene(checkpoint: Checkpoint, seed: int, side: int) -> None:
+    assert through_the_autoencoder(checkpoint, summer_day(seed, side).picture) >= 26
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_the_autoencoder_keeps_a_photograph(checkpoint: Checkpoint, name: str) -> None:
+    photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
+    side = min(photograph.size)
+    square = photograph.crop((0, 0, side, side)).resize((512, 512), Image.Resampling.LANCZOS)
+    assert through_the_autoencoder(checkpoint, square) >= 20
+
+
+def test_it_is_small_enough_to_be_part_of_the_product() -> None:
+    files = [path for path in (Path(model.__file__).parent / "tiny").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 15_000_000
+
+
+def test_nothing_is_downloaded_or_built(tmp_path: Path) -> None:
+    open_checkpoint(Wanted(source="tiny", cache=tmp_path, device="cpu", offline=True))
+    assert list(tmp_path.iterdir()) == []
