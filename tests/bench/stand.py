@@ -24,9 +24,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(
-    ready: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S, *, every_s: float = 0.005
-) -> float:
+def until(ready: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S, *, every_s: float = 0.005) -> float:
     """Seconds until `ready` was true. Raises TimeoutError."""
     began = time.perf_counter()
     while not ready():
