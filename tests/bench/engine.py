@@ -1,6 +1,6 @@
 """Sixteen mixed requests through the engine, beside the stock pipeline called once for each: one process, by turns.
 
-    python -m tests.bench.engine [--sizes 128 256 512] [--rounds 3] [--threads 1]
+    python -m tests.bench.engine [--model random] [--sizes 128 256 512] [--rounds 3] [--threads 1]
 
 Prints, for each size, the medians over the rounds of both times and of their quotient of the same round (once more in
 processor time, which other work on the machine disturbs less), the share of the steps spent outside of the model, and
@@ -24,9 +24,8 @@ from worker.engine.engine import Engine
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.ticket import Stats
-from worker.model.checkpoint import Wanted, open_checkpoint
+from worker.model.checkpoint import Wanted, built_in, open_checkpoint
 from worker.model.libraries import KolorsImg2ImgPipeline
-from worker.model.random_weights import random_checkpoint
 from worker.model.solver import NAMES, noise_scheduler
 
 REQUESTS = 16
@@ -99,13 +98,14 @@ def by_stock(stock: Stock, jobs: list[Job]) -> Spent:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--model", choices=("random", "tiny"), default="random")
     arguments.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=1)
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        stock = Stock(random_checkpoint(Path(cache)))
-        runner = TorchRunner(open_checkpoint(Wanted(source="random", cache=Path(cache), device="cpu")))
+        stock = Stock(built_in(wanted.model, Path(cache)))
+        runner = TorchRunner(open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu")))
     torch.set_num_threads(wanted.threads)
     print("size | stock s | engine s | times faster (each round) | by processor time | host share of a step | busy")
     for size in wanted.sizes:

@@ -62,6 +62,11 @@ _BUILT_IN: Mapping[str, _BuiltIn] = {
 }
 
 
+def built_in(source: str, cache: Path) -> Path:
+    """The directory of a checkpoint that comes with the product. Raises KeyError for a name that is none of theirs."""
+    return _BUILT_IN[source].find(cache)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """`source`, `device`, `dtype` and `safety_checker` are the settings of those names: see `worker.settings`.
@@ -165,19 +170,24 @@ def _autoencoder_dtype(dtype: torch.dtype, device: torch.device, directory: Path
 
 def _directory(wanted: Wanted, hub: Hub, *, half: bool) -> Path:
     path = Path(wanted.source).expanduser()
-    built_in = _BUILT_IN.get(wanted.source)
-    local = built_in is not None or path.is_dir()
+    ours = _BUILT_IN.get(wanted.source)
+    local = ours is not None or path.is_dir()
     if local and wanted.revision is not None:
         raise WrongSetting("KOLORS_REVISION", f"{wanted.source} has no revisions: only repositories of the hub have")
-    if built_in is not None:
-        _log.warning("KOLORS_MODEL=%s: %s", wanted.source, built_in.remark)
-        return built_in.find(wanted.cache)
+    if ours is not None:
+        _log.warning("KOLORS_MODEL=%s: %s", wanted.source, ours.remark)
+        return ours.find(wanted.cache)
     if local:
         return path
-    if wanted.source.startswith((".", "/", "~")) or wanted.source.count("/") != 1:
-        raise WrongSetting("KOLORS_MODEL", f"{wanted.source}: no such directory, and not the name of a repository")
+    _check_name("KOLORS_MODEL", wanted.source)
     _log.warning("%s: commercial use of Kolors' weights needs a registration with their owner", wanted.source)
     return hub.fetch(wanted.source, setting="KOLORS_MODEL", revision=wanted.revision, half=half)
+
+
+def _check_name(setting: str, source: str) -> None:
+    """That it may be a repository of the hub, `owner/name`, and is no path that was mistyped."""
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise WrongSetting(setting, f"{source}: no such directory, and not the name of a repository")
 
 
 def _check_memory(source: str, parts: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> None:
@@ -203,6 +213,7 @@ def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: torch.dev
         place = path
     else:
         repository = _DEFAULT_SAFETY_CHECKER if source == "auto" else source
+        _check_name("SAFETY_CHECKER", repository)
         place = hub.fetch(repository, setting="SAFETY_CHECKER")
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:

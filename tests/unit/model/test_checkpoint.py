@@ -165,3 +165,10 @@ def test_a_safety_checker_that_knows_no_nsfw(tiny: Path, tmp_path: Path) -> None
     (tmp_path / "checker" / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
     wanted = Wanted(source=str(tiny), cache=tmp_path, device="cpu", safety_checker=str(tmp_path / "checker"))
     assert refused(wanted).name == "SAFETY_CHECKER"
+
+
+@pytest.mark.parametrize("source", ["/no/such/checker", "./checker", "checker"])
+def test_a_safety_checker_that_is_not_there_is_named(tiny: Path, tmp_path: Path, source: str) -> None:
+    error = refused(Wanted(source=str(tiny), cache=tmp_path, device="cpu", safety_checker=source))
+    assert error.name == "SAFETY_CHECKER"
+    assert f"{source}: no such directory" in error.message
