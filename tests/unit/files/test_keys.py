@@ -87,6 +87,7 @@ def test_a_link_gives_its_key_back() -> None:
         "uploads/guess/me.png",
         "else/where",
     ],
+    ids=["result body", "input", "page", "guessed", "elsewhere"],
 )
 def test_only_pictures_and_uploads_have_links(key: str) -> None:
     assert keys.is_key(key)
