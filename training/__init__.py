@@ -1,4 +1,4 @@
-"""Trains the demonstration checkpoint on pictures drawn by code. Downloads nothing. No trained weights exist yet.
+"""Trains the demonstration checkpoint on pictures drawn by code. Downloads nothing..
 
 scenes.py        what a picture shows, and the sentences that describe it
 drawing.py       a scene -> pixels

@@ -1,7 +1,7 @@
 """Trains the demonstration checkpoint: `python -m training [--minutes M] [--work DIR] [--out DIR]`.
 
-Stops cleanly after the minutes are over and goes on from there when started again with the same folder. When
-both steps are done it writes the checkpoint.
+Stops cleanly after the minutes are over and goes on from there when started again with the same folder. When the
+autoencoder is done it writes the checkpoint, with the denoiser as far as it has come.
 """
 
 import argparse

@@ -40,7 +40,7 @@ _BUILT_IN: Mapping[str, Model] = {
         most_px=384 * 256,
         remark="This was the built-in demonstration model: 6 million parameters, trained on drawn landscapes.\n"
         "It knows day, dawn, sunset and night; grass, autumn, snow and sand; rain, fog and clouds; water, trees,\n"
-        "hills, mountains, the colours of houses; in English and a little Chinese. Other words mean nothing to it,\n"
+        "hills, mountains, the colours of houses; in English and a little Chinese. Other words only confuse it,\n"
         f"and it has no eye for detail. {_KOLORS}",
     ),
     "random": _STAND_IN,

@@ -114,13 +114,15 @@ def _tokenizer(directory: Path) -> Any:
 
 
 def learn_pieces(lines: Iterable[str], count: int) -> bytes:
-    """A sentencepiece model with ChatGLM's own choices: byte-pair encoding, and bytes for what it does not know."""
+    """A sentencepiece model with ChatGLM's own choices, byte-pair encoding and bytes for what it does not know, but for
+    capitals: so few pieces have no room for them, and it reads them as small letters."""
     model = io.BytesIO()  # written by name, it would contain that name
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(lines),
         model_writer=model,
         vocab_size=count,
         model_type="bpe",
+        normalization_rule_name="nmt_nfkc_cf",
         character_coverage=1.0,
         byte_fallback=True,
         unk_id=0,

@@ -17,6 +17,7 @@ Field = NDArray[np.float64]
 class Scenery:
     """`picture` is square RGB. The others, (side, side) of bool, tell which of its pixels are nothing else."""
 
+    seed: int
     picture: Image.Image
     sky: NDArray[np.bool_]
     ground: NDArray[np.bool_]
@@ -50,7 +51,7 @@ def summer_day(seed: int, side: int) -> Scenery:
     pixels = _over(pixels, (206, 200, 190), _edge(wall_depth, side))
     pixels = _over(pixels, (122, 112, 108), _edge(roof_depth, side))
     picture = Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
-    return Scenery(picture, sky & (roof_depth < -0.02), ground & (wall_depth < -0.03), wall_depth > 0.02)
+    return Scenery(seed, picture, sky & (roof_depth < -0.02), ground & (wall_depth < -0.03), wall_depth > 0.02)
 
 
 def _between(share: Field, above: tuple[int, int, int], below: tuple[int, int, int]) -> Field:
