@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from tests.unit.engine.jobs import job, picture, unheard
+from tests.unit.engine.stock import Stock
 from worker.engine.engine import Engine
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.ticket import Stats
 from worker.model.checkpoint import Wanted, built_in, open_checkpoint
-from worker.model.libraries import KolorsImg2ImgPipeline
-from worker.model.solver import NAMES, noise_scheduler
+from worker.model.solver import NAMES
 
 REQUESTS = 16
 
@@ -49,28 +49,6 @@ def mixed(size: int, round_: int) -> list[Job]:
         )
         for k in range(REQUESTS)
     ]
-
-
-class Stock:
-    def __init__(self, directory: Path) -> None:
-        self._pipeline = KolorsImg2ImgPipeline.from_pretrained(directory, dtype=torch.float32)
-        self._pipeline.set_progress_bar_config(disable=True)
-        self._schedule = dict(self._pipeline.scheduler.config)
-
-    def paint(self, one: Job) -> None:
-        self._pipeline.scheduler = noise_scheduler(one.solver, self._schedule)
-        self._pipeline(
-            prompt=one.prompt,
-            negative_prompt=one.negative_prompt,
-            image=one.image,
-            strength=one.strength,
-            num_inference_steps=one.steps,
-            guidance_scale=one.guidance_scale,
-            generator=[torch.Generator().manual_seed(one.seed + k) for k in range(one.images)],
-            num_images_per_prompt=one.images,
-            height=one.image.height,
-            width=one.image.width,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +82,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1)
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        stock = Stock(built_in(wanted.model, Path(cache)))
+        stock = Stock.open(built_in(wanted.model, Path(cache)))
         runner = TorchRunner(open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu")))
     torch.set_num_threads(wanted.threads)
     print("size | stock s | engine s | times faster (each round) | by processor time | host share of a step | busy")

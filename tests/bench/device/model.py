@@ -15,53 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from worker.model import libraries
+from worker.model import architecture, libraries
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
 from worker.model.device import open_device
 from worker.model.random_weights import random_checkpoint
-
-_UNET: dict[str, Any] = {
-    "sample_size": 128,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (320, 640, 1280),
-    "layers_per_block": 2,
-    "attention_head_dim": (5, 10, 20),
-    "transformer_layers_per_block": (1, 2, 10),
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 5632,
-    "encoder_hid_dim": 4096,
-    "encoder_hid_dim_type": "text_proj",
-    "cross_attention_dim": 2048,
-}
-_VAE: dict[str, Any] = {
-    "latent_channels": 4,
-    "sample_size": 1024,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "scaling_factor": 0.13025,
-    "force_upcast": True,
-}
-_TEXT: dict[str, Any] = {
-    "num_layers": 28,
-    "padded_vocab_size": 65024,
-    "hidden_size": 4096,
-    "ffn_hidden_size": 13696,
-    "kv_channels": 128,
-    "num_attention_heads": 32,
-    "seq_length": 32768,
-    "multi_query_attention": True,
-    "multi_query_group_num": 2,
-    "add_qkv_bias": True,
-    "rmsnorm": True,
-    "original_rope": True,
-    "use_cache": False,
-}
 
 
 def open_model(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoint:
@@ -90,15 +47,27 @@ def open_model(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoin
 
 
 def _unet() -> Any:
-    return libraries.UNet2DConditionModel(**_UNET)
+    return architecture.unet(
+        widths=(320, 640, 1280),
+        heads=(5, 10, 20),
+        transformers=(1, 2, 10),
+        norm_groups=32,
+        text_width=4096,
+        cross_width=2048,
+        number_width=256,
+        latent_side=128,
+    )
 
 
 def _vae() -> Any:
-    return libraries.AutoencoderKL(**_VAE)
+    return architecture.autoencoder(widths=(128, 256, 512, 512), layers=2, norm_groups=32, side=1024)
 
 
 def _text_encoder() -> Any:
-    return libraries.ChatGLMEncoder(libraries.ChatGLMConfig(**_TEXT))
+    config = architecture.text_config(
+        layers=28, vocabulary=65024, width=4096, feed_forward=13696, heads=32, head_width=128, length=32768
+    )
+    return libraries.ChatGLMEncoder(config)
 
 
 @torch.no_grad()

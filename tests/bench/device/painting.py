@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.unit.engine.jobs import job, picture
+from tests.unit.engine.stock import Stock
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
@@ -106,38 +107,25 @@ def step_s(runner: TorchRunner, states: Sequence[DenoiseState], steps: int) -> f
     return (time.perf_counter() - began_s) / steps
 
 
-class Stock:
+def stock_pipeline(checkpoint: Checkpoint) -> Stock:
     """diffusers' own pipeline on the same weights: as it comes, so the autoencoder in float32 where the rest is in
     float16."""
+    vae: Any = copy.deepcopy(checkpoint.vae)
+    pipeline = KolorsImg2ImgPipeline(
+        vae=vae.to(checkpoint.dtype),
+        text_encoder=checkpoint.text_encoder,
+        tokenizer=checkpoint.tokenizer,
+        unet=checkpoint.unet,
+        scheduler=noise_scheduler("EulerDiscreteScheduler", checkpoint.schedule),
+        force_zeros_for_empty_prompt=False,
+    )
+    return Stock(pipeline, checkpoint.schedule)
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        vae: Any = copy.deepcopy(checkpoint.vae)
-        self._checkpoint = checkpoint
-        self._pipeline: Any = KolorsImg2ImgPipeline(
-            vae=vae.to(checkpoint.dtype),
-            text_encoder=checkpoint.text_encoder,
-            tokenizer=checkpoint.tokenizer,
-            unet=checkpoint.unet,
-            scheduler=noise_scheduler("EulerDiscreteScheduler", checkpoint.schedule),
-            force_zeros_for_empty_prompt=False,
-        )
-        self._pipeline.set_progress_bar_config(disable=True)
 
-    def paint(self, one: Job) -> float:
-        """Seconds."""
-        self._pipeline.scheduler = noise_scheduler(one.solver, self._checkpoint.schedule)
-        finish(self._checkpoint)
-        began_s = time.perf_counter()
-        self._pipeline(
-            prompt=one.prompt,
-            negative_prompt=one.negative_prompt,
-            image=one.image,
-            strength=one.strength,
-            num_inference_steps=one.steps,
-            guidance_scale=one.guidance_scale,
-            generator=torch.Generator().manual_seed(one.seed),
-            height=one.image.height,
-            width=one.image.width,
-        )
-        finish(self._checkpoint)
-        return time.perf_counter() - began_s
+def stock_s(pipeline: Stock, checkpoint: Checkpoint, one: Job) -> float:
+    """What a picture of the stock pipeline takes."""
+    finish(checkpoint)
+    began_s = time.perf_counter()
+    pipeline.paint(one)
+    finish(checkpoint)
+    return time.perf_counter() - began_s

@@ -15,7 +15,18 @@ import torch
 
 from tests.bench.arrivals import Policy, by_request, requests, step_level
 from tests.bench.device.model import Work
-from tests.bench.device.painting import Painted, Scale, Stock, apart, finish, joined, paint, step, step_s
+from tests.bench.device.painting import (
+    Painted,
+    Scale,
+    apart,
+    finish,
+    joined,
+    paint,
+    step,
+    step_s,
+    stock_pipeline,
+    stock_s,
+)
 from tests.bench.device.sheet import Sheet
 from tests.unit.engine.jobs import unheard
 from worker.engine.engine import Engine
@@ -92,9 +103,9 @@ def _median_s(bench: Bench, call: Any) -> float:
 
 def stock(bench: Bench) -> None:
     """diffusers as it comes."""
-    pipeline = Stock(bench.checkpoint)
+    pipeline = stock_pipeline(bench.checkpoint)
     pipeline.paint(bench.scale.job(0, steps=4))
-    seconds = [pipeline.paint(bench.scale.job(k)) for k in (1, 2)]
+    seconds = [stock_s(pipeline, bench.checkpoint, bench.scale.job(k)) for k in (1, 2)]
     bench.sheet.put("stock", {"seconds": min(seconds), "all": [round(it, 3) for it in seconds], **bench.memory()})
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.integration.engine.conftest import Stock
 from tests.unit.engine.jobs import job, picture
+from tests.unit.engine.stock import Stock
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
@@ -48,23 +48,23 @@ def alone(runner: TorchRunner, one: Job) -> DenoiseState:
 @pytest.mark.parametrize("one", JOBS, ids=lambda one: f"{one.solver}-{one.images}")
 def test_alone_it_is_bitwise_the_stock_pipeline(runner: TorchRunner, stock: Stock, one: Job) -> None:
     state = alone(runner, one)
-    assert torch.equal(state.latents, stock(one, "latent"))
-    for ours, theirs in zip(runner.decode(state, job=one).pictures, stock(one, "pil"), strict=True):
+    assert torch.equal(state.latents, stock.paint(one, "latent"))
+    for ours, theirs in zip(runner.decode(state, job=one).pictures, stock.paint(one, "pil"), strict=True):
         assert ours.tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize("size", [(64, 128), (104, 72), (128, 128)])
 def test_alone_at_other_sizes(runner: TorchRunner, stock: Stock, size: tuple[int, int]) -> None:
     one = job(image=picture(*size), steps=3)
-    assert torch.equal(alone(runner, one).latents, stock(one, "latent"))
+    assert torch.equal(alone(runner, one).latents, stock.paint(one, "latent"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_the_stock_pipeline_paints_nothing_one_step_is_done(runner: TorchRunner, stock: Stock, name: str) -> None:
     one = job(solver=name, steps=10, strength=0.01)
-    assert len(stock(one, "latent")) == 0
+    assert len(stock.paint(one, "latent")) == 0
     same = job(solver=name, steps=10, strength=0.1)
-    assert torch.equal(alone(runner, one).latents, stock(same, "latent"))
+    assert torch.equal(alone(runner, one).latents, stock.paint(same, "latent"))
 
 
 def test_the_same_seed_alone_twice_is_bitwise_equal_whatever_ran_before(runner: TorchRunner) -> None:
