@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
-from training.architecture import SCALING_FACTOR
 from training.drawing import draw
 from training.run import Plan
 from training.scenes import compose
+from worker.model.architecture import SCALING_FACTOR
 
 CROP_PX = 64
 PLAN = Plan(steps=1600, learning_rate=2e-3)

@@ -25,9 +25,9 @@ from training.drawing import draw
 from training.run import Plan
 from training.scenes import Scene, caption, close_up, compose
 from training.tokenizer import PROMPT_TOKENS
-from worker.model.random_weights import noise_schedule
+from worker.model.architecture import SCALING_FACTOR, noise_schedule
 
-PLAN = Plan(steps=7000, learning_rate=1e-3, warm_up=200)
+PLAN = Plan(steps=11500, learning_rate=1e-3, warm_up=200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def album(autoencoder: AutoencoderKL, kind: Kind, folder: Path, seed: int) -> Al
         for k in range(0, kind.count, 20):
             pictures = torch.stack([to_tensor(draw(scene, kind.width, kind.height)) for scene in scenes[k : k + 20]])
             latents = autoencoder.encode(pictures.to(memory_format=torch.channels_last)).latent_dist.mean
-            parts.append((latents * architecture.SCALING_FACTOR).half())
+            parts.append((latents * SCALING_FACTOR).half())
         torch.save(torch.cat(parts), kept)
     return Album(scenes, torch.load(kept, weights_only=True))
 

@@ -8,7 +8,8 @@ from diffusers import AutoencoderKL, KolorsImg2ImgPipeline
 from diffusers.pipelines.kolors import ChatGLMTokenizer
 
 from training.denoiser import Denoiser
-from worker.model.random_weights import noise_schedule, save_safety_checker
+from worker.model.architecture import noise_schedule
+from worker.model.random_weights import save_safety_checker
 
 
 def write(folder: Path, autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: ChatGLMTokenizer) -> None:

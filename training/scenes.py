@@ -142,14 +142,16 @@ def _coloured(thing: str, colour: str, chinese: bool, rng: random.Random) -> str
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """A sentence about some of what is there, in English or (one in eight) Chinese. Time and ground are named
+    """A sentence about some of what is there, in English or (one in four) Chinese. Time and ground are named
     most often: they change the picture most. An unremarkable style or relief is seldom worth a word, and sometimes a
-    house is all that is mentioned.
+    house, the time or the ground is all that is mentioned, as in the shortest of prompts.
     """
-    chinese = rng.random() < 0.125
+    chinese = rng.random() < 0.25
     words = CHINESE if chinese else ENGLISH
     if scene.house and rng.random() < 0.2:
         return _opened([_coloured("house", scene.house, chinese, rng)], chinese, rng)
+    if rng.random() < 0.2:
+        return _opened([rng.choice(words[rng.choice((scene.time, scene.ground))])], chinese, rng)
     chances: list[tuple[str | None, float]] = [
         (scene.time, 0.75),
         (scene.ground, 0.7),

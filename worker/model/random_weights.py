@@ -21,17 +21,14 @@ import sentencepiece
 import torch
 from torch import Tensor, nn
 
+from worker.model import architecture
+from worker.model.architecture import autoencoder, noise_schedule, text_config, text_encoder, unet
 from worker.model.libraries import (
-    AutoencoderKL,
-    ChatGLMConfig,
-    ChatGLMModel,
     ChatGLMTokenizer,
     CLIPConfig,
     CLIPImageProcessor,
-    EulerDiscreteScheduler,
     KolorsImg2ImgPipeline,
     StableDiffusionSafetyChecker,
-    UNet2DConditionModel,
 )
 
 _TEXT_WIDTH = 32
@@ -54,7 +51,8 @@ def random_checkpoint(cache: Path) -> Path:
     Two processes may build at once: each builds in a directory of its own, and the first to rename it wins.
     """
     versions = [version(name) for name in ("diffusers", "sentencepiece", "torch", "transformers")]
-    made_of = hashlib.sha256(Path(__file__).read_bytes() + repr(versions).encode())
+    code = b"".join(Path(file).read_bytes() for file in (__file__, str(architecture.__file__)))
+    made_of = hashlib.sha256(code + repr(versions).encode())
     target = cache / f"random-{made_of.hexdigest()[:12]}"
     if target.exists():
         return target
@@ -86,19 +84,6 @@ def build(directory: Path, *, flags_everything: bool = False) -> None:
         pipeline.save_pretrained(directory)
         save_safety_checker(directory, flags_everything=flags_everything)
     (directory / "tokenizer.model").unlink()  # the pipeline has saved its own copy
-
-
-def noise_schedule() -> Any:
-    """Kolors' published values; `beta_end` and the number of steps differ from SDXL's."""
-    return EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.014,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1100,
-        prediction_type="epsilon",
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
 
 
 def _tokenizer(directory: Path) -> Any:
@@ -137,52 +122,36 @@ def learn_pieces(lines: Iterable[str], count: int) -> bytes:
 
 
 def _text_encoder() -> Any:
-    config = ChatGLMConfig(
-        num_layers=3,
-        padded_vocab_size=_PADDED_VOCABULARY,
-        hidden_size=_TEXT_WIDTH,
-        ffn_hidden_size=64,
-        kv_channels=8,
-        num_attention_heads=4,
-        seq_length=2048,
-        multi_query_attention=True,
-        multi_query_group_num=2,
-        add_qkv_bias=True,
-        rmsnorm=True,
-        original_rope=True,
-        use_cache=False,
+    model = text_encoder(
+        text_config(
+            layers=3,
+            vocabulary=_PADDED_VOCABULARY,
+            width=_TEXT_WIDTH,
+            feed_forward=64,
+            heads=4,
+            head_width=8,
+            length=2048,
+        )
     )
-    model = ChatGLMModel(config, empty_init=False)
     for name, parameter in model.named_parameters():
-        if "layernorm" in name:
-            nn.init.ones_(parameter)
-        else:
+        if "layernorm" not in name:
             nn.init.normal_(parameter, std=1.0 if "word_embeddings" in name else 0.15)
     return model.eval()
 
 
 def _unet() -> Any:
-    unet = UNet2DConditionModel(
-        sample_size=128,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(8, 8, 16),
-        layers_per_block=2,
-        attention_head_dim=(1, 1, 1),
-        transformer_layers_per_block=(1, 1, 2),
-        use_linear_projection=True,
-        norm_num_groups=4,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=_TEXT_WIDTH + 6 * 8,
-        encoder_hid_dim=_TEXT_WIDTH,
-        encoder_hid_dim_type="text_proj",
-        cross_attention_dim=16,
+    made = unet(
+        widths=(8, 8, 16),
+        heads=(1, 1, 1),
+        transformers=(1, 1, 2),
+        norm_groups=4,
+        text_width=_TEXT_WIDTH,
+        cross_width=16,
+        number_width=8,
+        latent_side=128,
     )
-    _see_roughness(unet)
-    return unet.eval()
+    _see_roughness(made)
+    return made.eval()
 
 
 @torch.no_grad()
@@ -207,20 +176,7 @@ def _see_roughness(unet: Any) -> None:
 
 
 def _autoencoder() -> Any:
-    vae = AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        sample_size=1024,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=1,
-        mid_block_add_attention=False,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        scaling_factor=0.13025,
-        force_upcast=True,
-    )
+    vae = autoencoder(widths=(8, 8, 8, 8), layers=1, norm_groups=1, side=1024, attention=False)
     _transmit(vae)
     return vae.eval()
 
