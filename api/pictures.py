@@ -7,7 +7,7 @@ has been given it. Anything else is left to the worker to fetch. Knows nothing a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -22,8 +22,6 @@ from shared.files.base import FileMissing
 from shared.queue import commands
 
 _LONGEST_URL = 8192
-_WAITING_S = 7 * 86_400
-"""How long an input may wait in the queue, beside its retention; completion sets an earlier date."""
 _LOCATION = ("body", "image_url")
 
 
@@ -69,12 +67,11 @@ async def discard(context: Context, picture: Picture) -> None:
 async def _store(context: Context, pieces: Iterator[str], request_id: str) -> Picture:
     settings = context.settings
     key = keys.input_picture(request_id)
-    expires_at = datetime.now(UTC) + timedelta(seconds=settings.retention_s + _WAITING_S)
     with spool(settings.data_dir / "spool") as file:
         content_type = await run_in_threadpool(decode, pieces, settings.max_download_bytes, file)
         file.seek(0)
-        await context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
-        await run_in_threadpool(context.store.put, key, file, content_type=content_type, expires_at=expires_at)
+        await context.run(commands.hold_picture(key))
+        await run_in_threadpool(context.store.put, key, file, content_type=content_type, expires_at=None)
     return Picture(f"data:{content_type};base64,", key, stored=True)
 
 

@@ -240,6 +240,12 @@ def keep_key(key: StoredKey, *, version: str) -> Command[bool]:
     return Command(scripts.load("keep_key"), names, (version, key.id, json.dumps(asdict(key))), decode.yes)
 
 
+def hold_picture(file: str) -> Command[int]:
+    """The courier is to delete this, the picture of a submission, soon; `submit` puts that off until its request has
+    ended."""
+    return Command(scripts.load("hold_picture"), (keys.FILES,), (file,), decode.count)
+
+
 def expect_files(files: Sequence[str], at_ms: int) -> Command[int]:
     """The courier is to delete these at `at_ms`, or from now on at this other time."""
     return Command(scripts.load("expect_files"), (keys.FILES,), (at_ms, *files), decode.count)

@@ -19,6 +19,11 @@ MAX_EVENTS: Final = 1000
 """Of one request's stream, roughly; the oldest go first."""
 UNKEPT_TTL_S: Final = 3600
 """How long a request whose owner wants nothing kept (`X-Fal-Store-IO: 0`) stays after it is final."""
+HELD_TTL_S: Final = 7200
+"""How long a picture waits for the submission it came with: of one whose API died, or heard no answer from Redis,
+nobody else would know. Redis' clock counts, and it may be set forward by an hour meanwhile."""
+WAITING_TTL_S: Final = 7 * 86_400
+"""How long it stays for a request that does not end, beside the retention."""
 UNTOLD_TTL_S: Final = 86_400
 """How long a request stays at least while its webhook is neither delivered nor given up."""
 SILENCE_MS: Final = 1500
@@ -59,6 +64,7 @@ def _constants() -> str:
         f"local DOORBELL, NUMBER, CAP = [==[{doorbell.template()}]==], '{doorbell.NUMBER}', {doorbell.CAP}\n"
         f"local MAX_ATTEMPTS, MAX_EVENTS = {MAX_ATTEMPTS}, {MAX_EVENTS}\n"
         f"local UNKEPT_TTL_S, UNTOLD_TTL_S = {UNKEPT_TTL_S}, {UNTOLD_TTL_S}\n"
+        f"local HELD_TTL_S, WAITING_TTL_S = {HELD_TTL_S}, {WAITING_TTL_S}\n"
         f"local SILENCE_MS, LANE_SPAN = {SILENCE_MS}, {LANE_SPAN}\n"
     )
 

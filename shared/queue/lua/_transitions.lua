@@ -1,6 +1,13 @@
 -- Shared by every verb: the transitions that several verbs make. Each writes state, indexes and history in one go.
 -- An outcome is JSON: an object whose members become fields of the request; `state` says how it ended.
 
+-- From now on the picture that came with a request is due `ttl_s` from now. Another's file has a life of its own.
+local function keep_picture(id, f, ttl_s)
+  if f.image_key and string.find(f.image_key, id, 1, true) then
+    redis.call('ZADD', K.files, 'XX', NOW + ttl_s * 1000, f.image_key)
+  end
+end
+
 -- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave.
 local function conclude(id, f, outcome, retention_s)
   local key, fields = K.request .. id, {'finished', NOW}
@@ -21,10 +28,8 @@ local function conclude(id, f, outcome, retention_s)
     redis.call('HDEL', key, 'input')
     ttl_s = math.min(ttl_s, UNKEPT_TTL_S)
   end
+  keep_picture(id, f, ttl_s)
   local expires = NOW + ttl_s * 1000
-  if f.image_key and string.find(f.image_key, id, 1, true) then -- its own: another's file has a life of its own
-    redis.call('ZADD', K.files, 'XX', expires, f.image_key)
-  end
   if f.webhook then -- tells it until settle says that it need not; then the rest of its own life counts
     redis.call('ZADD', K.webhooks, NOW, id)
     redis.call('HSET', key, 'expires', expires)

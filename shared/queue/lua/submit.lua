@@ -51,6 +51,7 @@ for i, name in ipairs({'start_by', 'finish_by'}) do
   end
 end
 local f = control(id)
+keep_picture(id, f, ARGV[7] + WAITING_TTL_S)
 f.place = draw_place(f)
 redis.call('HSET', KEYS[1], 'place', f.place)
 say(id, 'queued')

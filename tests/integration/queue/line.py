@@ -113,6 +113,10 @@ class Line:
     def ttl_s(self, key: str) -> int:
         return cast("int", self.redis.execute_command("TTL", key))
 
+    def due_ms(self, file: str) -> int:
+        """When the file is to be deleted."""
+        return round(float(str(self.redis.execute_command("ZSCORE", keys.FILES, file))))
+
     def rings(self) -> int:
         return cast("int", self.redis.execute_command("LLEN", keys.DOORBELL))
 

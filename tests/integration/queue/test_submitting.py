@@ -5,7 +5,7 @@ import pytest
 from shared.errors import IdempotencyConflict, QueueFull
 from shared.queue import commands, doorbell, keys
 from shared.queue.records import Outcome
-from shared.queue.scripts import UNTOLD_TTL_S
+from shared.queue.scripts import HELD_TTL_S, UNTOLD_TTL_S, WAITING_TTL_S
 from shared.queue.states import Lane, State
 from tests.integration.queue.line import MEGAPIXEL, RETENTION_S, Line
 
@@ -103,3 +103,16 @@ def test_low_goes_behind_every_normal_request(line: Line) -> None:
     line.submit("normal")
     assert line.view("low").position == 1
     assert [line.take().id, line.take().id] == ["normal", "low"]
+
+
+def test_a_picture_waits_for_its_request_only_for_a_while_and_then_as_long_as_that(line: Line) -> None:
+    own, anothers = "inputs/some-id/0123", "uploads/4567/cat.png"
+    for picture in (own, anothers):
+        line.do(commands.hold_picture(picture))
+    held_until_ms = line.due_ms(own)
+    line.submit("some-id", image_key=own)
+    line.submit("other-id", image_key=anothers)
+    created_ms = line.view("some-id").created_ms
+    assert abs(created_ms + HELD_TTL_S * 1000 - held_until_ms) < 60_000
+    assert line.due_ms(own) == created_ms + (RETENTION_S + WAITING_TTL_S) * 1000
+    assert abs(line.due_ms(anothers) - held_until_ms) < 60_000
