@@ -30,14 +30,15 @@ async def read(stage: Stage, lately: Iterable[Entry]) -> dict[str, float]:
 
 
 def process(pid: int) -> dict[str, float]:
-    """Of a process and its children; memory is the proportional set size."""
+    """Of a process and its children; memory is its own, and of what they share its part. Not counted are mapped files,
+    for each other process on the machine that has the same ones open makes a part of them smaller."""
     values: Counter[str] = Counter()
     for each in _family(pid):
         proc = Path(f"/proc/{each}")
         rollup = (proc / "smaps_rollup").read_text().splitlines()
         values["fds"] += sum(1 for _ in (proc / "fd").iterdir())
         values["threads"] += sum(1 for _ in (proc / "task").iterdir())
-        values["KiB"] += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        values["KiB"] += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss_Anon:"))
     return {"fds": values["fds"], "threads": values["threads"], "MiB": values["KiB"] / 1024}
 
 
