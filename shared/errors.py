@@ -114,6 +114,14 @@ class OutOfMemory(Fault):
     retryable = True
 
 
+class DeviceLost(Fault):
+    """The device failed, and answers nothing more in this process"""
+
+    status = 503
+    error_type = "runner_server_error"
+    retryable = True
+
+
 class InternalFault(Fault):
     """Internal Server Error"""
 

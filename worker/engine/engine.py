@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from shared.errors import Cancelled, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
+from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
 from worker.engine.job import Job, OnProgress, Painting
 from worker.engine.protocol import BatchKey, Runner, State, Stopped, Unusable
 from worker.engine.scheduler import Scheduler
@@ -68,10 +68,10 @@ class Engine(Generic[S, P]):
         self._thread.start()
 
     def submit(self, job: Job, on_progress: OnProgress) -> Future[Painting]:
-        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `InternalFault`; where the engine cannot go
-        on, `Unavailable` for a job that may have been why and `Stopped` for one that was not. Cancel through `cancel`;
-        the future's own `cancel` does nothing. Callbacks added to it run on the engine's threads and must return at
-        once."""
+        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `DeviceLost`, `InternalFault`; where the
+        engine cannot go on, `Unavailable` for a job that may have been why and `Stopped` for one that was not. Cancel
+        through `cancel`; the future's own `cancel` does nothing. Callbacks added to it run on the engine's threads and
+        must return at once."""
         key = self._runner.key(job.image.width, job.image.height, precise=False)
         ticket = Ticket[S](job, key, on_progress, time.monotonic())
         ticket.future.set_running_or_notify_cancel()
@@ -184,20 +184,28 @@ class Engine(Generic[S, P]):
             arrived, self._inbox = self._inbox, deque()
         for ticket in arrived:
             self._scheduler.add(ticket)
+        self._drop_ended()
+        joined = self._scheduler.admit()
+        for ticket in joined:
+            self._prepare(ticket)
+        if joined:
+            self._drop_ended()  # that took a while
+
+    def _drop_ended(self) -> None:
         now_s = time.monotonic()
         for ticket in self._scheduler.entries():
             if ticket.cancelled:
                 self._drop(ticket, Cancelled())
             elif now_s > ticket.job.deadline_s:
                 self._drop(ticket, TotalTimeout())
-        for ticket in self._scheduler.admit():
-            self._prepare(ticket)
 
     def _prepare(self, ticket: Ticket[S]) -> None:
         began_s = time.monotonic()
         ticket.joined_s = ticket.joined_s or began_s
         try:
             ticket.state = self._runner.prepare(ticket.job, ticket.key)
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             self._drop(ticket, _fault(error, ticket.job))
         took_s = time.monotonic() - began_s
@@ -212,6 +220,10 @@ class Engine(Generic[S, P]):
         predicted_s = time.monotonic() - began_s
         try:
             errors = self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
+        except OutOfMemory as error:
+            raise _Exhausted([(ticket, state) for ticket, state, _ in predicted]) from error
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - a half-stepped batch cannot be tried again
             errors = [error] * len(predicted)
         stepped: list[Ticket[S]] = []
@@ -229,6 +241,8 @@ class Engine(Generic[S, P]):
         except OutOfMemory as error:
             if not self._halve(batch):
                 raise _Exhausted(batch) from error
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             if len(batch) > 1:
                 return [triple for pair in batch for triple in self._predict([pair])]
@@ -295,6 +309,10 @@ class Engine(Generic[S, P]):
             decoded = self._runner.decode(state, job=ticket.job)
         except Unusable as error:
             self._again(ticket, error)
+            return
+        except DeviceLost as error:
+            self._broken = error  # before its job fails: nothing more is taken
+            self._settle(ticket, error)
             return
         except Exception as error:  # noqa: BLE001
             self._settle(ticket, _fault(error, ticket.job))
@@ -370,10 +388,10 @@ class Engine(Generic[S, P]):
 
 
 class _Exhausted(Exception):
-    """Out of memory even with half the batch."""
+    """Out of memory where there is nothing left to split."""
 
     def __init__(self, batch: Sequence[tuple[Ticket[Any], Any]]) -> None:
-        super().__init__("out of memory even with half the batch")
+        super().__init__("out of memory, with nothing left to split")
         self.tickets = [ticket for ticket, _ in batch]
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from shared.errors import OutOfMemory
 from worker.engine import batch
 from worker.engine.caps import Caps
 from worker.engine.job import Job
@@ -21,7 +22,7 @@ from worker.engine.protocol import BatchKey, Decoded, Unusable
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint
 from worker.model.denoiser import Denoiser
-from worker.model.device import memory_of
+from worker.model.device import faults_of
 from worker.model.graphs import Shape
 from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
@@ -86,7 +87,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prepare(self, job: Job, key: BatchKey) -> DenoiseState:
-        with memory_of(self._device), self._device.stream("prepare"):
+        with faults_of(self._device), self._device.stream("prepare"):
             model = self._model(key.dtype)
             generators = [_generator(job.seed + k) for k in range(job.images)]
             solver = self._solvers.open(job.solver, steps=job.steps, strength=job.strength)
@@ -105,7 +106,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Tensor]:
-        with memory_of(self._device):
+        with faults_of(self._device):
             self._device.pace()
             for state in states:
                 if state.ready is not None:
@@ -122,7 +123,7 @@ class TorchRunner:
             Move(state.solver, state.step, said, state.latents, state.generators)
             for state, said in zip(states, predictions, strict=True)
         ]
-        with memory_of(self._device):
+        with faults_of(self._device):
             stock = len(moves) == 1 and self.tuning.stock_steps
             after = [_step(moves[0])] if stock else step_together(moves, self._device)
         for state, said, latents in zip(states, predictions, after, strict=True):
@@ -136,20 +137,30 @@ class TorchRunner:
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
         model = self._model(state.key.dtype)
         at_once = max(1, _DECODE_PX // state.key.picture_px)
-        with memory_of(self._device), self._device.stream("finish", state.latents, after=state.ended):
+        with faults_of(self._device), self._device.stream("finish", state.latents, after=state.ended):
             if not bool(torch.isfinite(state.latents).all()):
                 raise Unusable("latents are not finite")
             scaled = (state.latents / model.vae.config.scaling_factor).to(model.vae_dtype)
-            pictures = [
-                Image.fromarray(levels)
-                for few in torch.split(scaled, at_once)
-                for levels in _levels(model.vae.decode(few, return_dict=False)[0])
-            ]
+            pictures = self._paint(scaled, model, at_once)
             if any(not picture.getbbox() for picture in pictures) and job.image.getbbox():
                 raise Unusable("a picture is all black")
             flagged = self._flags(pictures, job)
         black = Image.new("RGB", job.image.size)
         return Decoded(tuple(black if flag else it for it, flag in zip(pictures, flagged, strict=True)), flagged)
+
+    def _paint(self, scaled: Tensor, model: "_Model", at_once: int) -> list[Image.Image]:
+        """Where memory does not suffice for some at once, one by one."""
+        try:
+            with faults_of(self._device):
+                return [
+                    Image.fromarray(levels)
+                    for few in torch.split(scaled, at_once)
+                    for levels in _levels(model.vae.decode(few, return_dict=False)[0])
+                ]
+        except OutOfMemory:
+            if min(at_once, len(scaled)) == 1:
+                raise
+            return self._paint(scaled, model, 1)
 
     @torch.inference_mode()
     def preview(self, state: DenoiseState) -> Callable[[], Image.Image] | None:

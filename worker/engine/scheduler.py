@@ -1,7 +1,8 @@
 """Who may join the running batch, and whose step is next. Pure bookkeeping: no clock, no threads, no torch.
 
 Sizes cannot share a step, so they take turns: the size that was served the fewest step-pixels so far is next, which
-gives every size in flight an equal share of the device and starves none. Inside one size everybody who runs is
+gives every size in flight an equal share of the device and starves none. Having been away earns a size no credit, and
+what it was served beyond its share is not forgotten while others go on. Inside one size everybody who runs is
 stepped together, and the waiting join in the order they came, as soon as there is room: never later to gather company.
 """
 
@@ -40,9 +41,14 @@ class Scheduler(Generic[E]):
     def __init__(self, slots: Callable[[BatchKey], int]) -> None:
         self._slots = slots
         self._sizes: dict[BatchKey, _Size[E]] = {}
+        self._left: dict[BatchKey, int] = {}
+        """Step-pixels that sizes had been served when their last entry went, as long as that is beyond their share."""
 
     def add(self, entry: E) -> None:
-        self._sizes.setdefault(entry.key, self._newcomer()).waiting.append(entry)
+        size = self._sizes.get(entry.key)
+        if size is None:
+            size = self._sizes[entry.key] = _Size(served_px=self._begin(entry.key))
+        size.waiting.append(entry)
 
     def admit(self) -> list[E]:
         """Moves whoever fits from waiting to running and returns them.
@@ -70,7 +76,7 @@ class Scheduler(Generic[E]):
         return tuple(size.running)
 
     def remove(self, entry: E) -> None:
-        """Takes it out, wherever it is; a size with nobody left is forgotten."""
+        """Takes it out, wherever it is."""
         size = self._sizes.get(entry.key)
         if size is None:
             return
@@ -78,6 +84,7 @@ class Scheduler(Generic[E]):
         size.waiting = deque(other for other in size.waiting if other is not entry)
         if not size.running and not size.waiting:
             del self._sizes[entry.key]
+            self._left[entry.key] = size.served_px
 
     def entries(self) -> list[E]:
         return [entry for size in self._sizes.values() for entry in (*size.running, *size.waiting)]
@@ -86,7 +93,11 @@ class Scheduler(Generic[E]):
         """Pixels of all pictures that wait or run here."""
         return sum(entry.pictures * entry.key.picture_px for entry in self.entries())
 
-    def _newcomer(self) -> _Size[E]:
-        """A size starts level with the least served one: having been away earns no credit."""
-        served = [size.served_px for size in self._sizes.values()]
-        return _Size(served_px=min(served, default=0))
+    def _begin(self, key: BatchKey) -> int:
+        """Where a size that comes (back) is to start: level with the least served one, or where it left if that is
+        later."""
+        least_px = min((size.served_px for size in self._sizes.values()), default=0)
+        if not self._sizes:
+            self._left.clear()
+        self._left = {left: served_px for left, served_px in self._left.items() if served_px > least_px}
+        return self._left.pop(key, least_px)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from shared.errors import OutOfMemory
+from shared.errors import DeviceLost, OutOfMemory
 
 Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 Purpose = Literal["build", "copy", "finish", "prepare"]
@@ -177,14 +177,17 @@ def open_device(device: torch.device) -> Device:
 
 
 @contextmanager
-def memory_of(device: Device) -> Generator[None]:
-    """Turns torch's ways to say that memory is full into `OutOfMemory`."""
+def faults_of(device: Device) -> Generator[None]:
+    """Turns torch's ways to say that memory is full into `OutOfMemory`, and a CUDA error, after which every call in the
+    process fails, into `DeviceLost`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         device.free()
         raise OutOfMemory from error
     except RuntimeError as error:
-        if "DefaultCPUAllocator: can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory("CPU error: out of memory") from error
+        if "DefaultCPUAllocator: can't allocate memory" in str(error):
+            raise OutOfMemory("CPU error: out of memory") from error
+        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+            raise DeviceLost from error
+        raise

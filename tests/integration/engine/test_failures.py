@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import InternalFault, OutOfMemory
+from shared.errors import DeviceLost, InternalFault, OutOfMemory
 from tests.unit.engine.jobs import job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
-from worker.model.device import Processor, memory_of
+from worker.model.device import Processor, faults_of
 from worker.model.random_weights import random_checkpoint
 
 
@@ -95,7 +95,7 @@ class Small(TorchRunner):
 
     def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
         if min(slots, sum(state.pictures for state in states)) > 3:
-            with memory_of(self._device):
+            with faults_of(self._device):
                 raise torch.OutOfMemoryError("planted")
         return super().predict(states, slots=slots)
 
@@ -114,10 +114,45 @@ def test_out_of_memory_cuts_the_batch_and_everybody_gets_a_picture(models: Path,
 
 
 def test_torchs_words_for_full_memory_are_understood() -> None:
-    with pytest.raises(OutOfMemory), memory_of(Processor()):
+    with pytest.raises(OutOfMemory), faults_of(Processor()):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="another"), memory_of(Processor()):
+    with pytest.raises(RuntimeError, match="another"), faults_of(Processor()):
         raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(...)`"),
+    ],
+    ids=["illegal access", "cublas"],
+)
+def test_torchs_words_for_a_device_that_is_lost_are_understood(said: RuntimeError) -> None:
+    with pytest.raises(DeviceLost), faults_of(Processor()):
+        raise said
+
+
+def test_pictures_that_do_not_fit_together_are_decoded_one_by_one(
+    models: Path, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = checkpoint(models, "float32")
+    vae: Any = opened.vae
+    decode = vae.decode
+
+    def small(latents: torch.Tensor, **more: Any) -> Any:
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("planted")
+        return decode(latents, **more)
+
+    monkeypatch.setattr(vae, "decode", small)
+    one = job(steps=1, images=3)
+    with running(TorchRunner(opened)) as engine:
+        ours = engine.submit(one, unheard).result(60).pictures
+    with running(runner) as engine:
+        wanted = engine.submit(one, unheard).result(60).pictures
+    for left, right in zip(ours, wanted, strict=True):
+        assert np.abs(np.asarray(left, np.int16) - np.asarray(right, np.int16)).max() <= 1
 
 
 HANGING = """

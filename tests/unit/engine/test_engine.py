@@ -13,7 +13,7 @@ from shared.errors import Cancelled, InternalFault, TotalTimeout, Unavailable
 from tests.unit.engine.jobs import Planted, job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
-from worker.engine.job import Painting, Progress
+from worker.engine.job import Job, Painting, Progress
 from worker.engine.protocol import Stopped
 
 PATIENCE_S = 10
@@ -113,6 +113,23 @@ def test_cancel_stops_a_running_job_before_its_next_step() -> None:
     assert isinstance(doomed.exception(0), Cancelled)
     assert len(other.result(0).pictures) == 1
     assert [turn for turn in runner.steps if "doomed" in turn] == [["doomed", "other"]]
+
+
+def test_cancel_while_another_is_prepared_stops_it_before_its_next_step() -> None:
+    def prepare(one: Job) -> None:
+        if one.id == "late":
+            engine.cancel("early")
+
+    runner = Planted(prepare_fault=prepare)
+    engine: Engine[Any, Any] = Engine(runner)
+    early = engine.submit(job(id="early"), unheard)
+    engine.step()
+    late = engine.submit(job(id="late"), unheard)
+    until_idle(engine)
+    engine.close(wait=True)
+    assert isinstance(early.exception(0), Cancelled)
+    assert len(late.result(0).pictures) == 1
+    assert runner.steps[:2] == [["early"], ["late"]]
 
 
 def test_cancel_reaches_a_job_that_waits_for_a_slot() -> None:

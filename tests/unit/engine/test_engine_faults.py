@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import InternalFault, OutOfMemory, Unavailable
+from shared.errors import DeviceLost, Fault, InternalFault, OutOfMemory, Unavailable
 from tests.unit.engine.jobs import Planted, job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.job import Job
@@ -23,6 +23,13 @@ def raising_for(name: str, error: Exception) -> Any:
             raise error
 
     return fault
+
+
+def raising(error: Exception) -> Any:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
 
 
 @pytest.mark.parametrize("where", ["prepare_fault", "advance_fault", "decode_fault"])
@@ -107,6 +114,34 @@ def test_out_of_memory_while_preparing_or_decoding_fails_that_job_alone() -> Non
         engine.close(wait=True)
         assert isinstance(bad.exception(0), OutOfMemory)
         assert len(good.result(0).pictures) == 1
+
+
+def test_out_of_memory_after_a_prediction_ends_the_engine() -> None:
+    """What is half stepped cannot be stepped again, so there is nothing to split."""
+    fatal: list[Exception] = []
+    runner = Planted()
+    runner.advance = raising(OutOfMemory())
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    futures = [engine.submit(job(id=str(k)), unheard) for k in range(2)]
+    engine.start()
+    assert all(isinstance(future.exception(10), OutOfMemory) for future in futures)
+    engine.close(wait=True)
+    assert len(fatal) == 1
+
+
+@pytest.mark.parametrize("where", ["prepare", "predict", "advance", "decode"])
+def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
+    fatal: list[Exception] = []
+    runner = Planted()
+    setattr(runner, where, raising(DeviceLost()))
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    futures = [engine.submit(job(id=str(k)), unheard) for k in range(3)]
+    engine.start()
+    faults = [future.exception(10) for future in futures]
+    assert all(isinstance(fault, Fault) and fault.retryable for fault in faults)
+    assert not engine.takes_jobs
+    engine.close(wait=True)
+    assert len(fatal) == 1
 
 
 def test_an_unusable_picture_is_painted_once_more_in_higher_precision() -> None:

@@ -110,6 +110,36 @@ def test_a_size_that_was_away_has_no_credit() -> None:
     assert turns.count(LARGE) >= 3
 
 
+def test_a_size_that_comes_and_goes_gets_no_more_than_its_share() -> None:
+    line = scheduler()
+    line.add(Wish(SMALL))
+    served: Counter[BatchKey] = Counter()
+    for _ in range(100):
+        large = Wish(LARGE)
+        line.add(large)
+        line.admit()
+        stepped: set[Wish] = set()
+        while large not in stepped:
+            stepped = set(line.turn())
+            served[next(iter(stepped)).key] += sum(wish.key.picture_px for wish in stepped)
+        line.remove(large)
+    assert served[SMALL] == pytest.approx(served[LARGE], abs=2 * LARGE.picture_px)
+
+
+def test_what_a_size_was_served_is_forgotten_when_all_are_gone() -> None:
+    line = scheduler()
+    for key in (SMALL, LARGE):
+        wish = Wish(key)
+        line.add(wish)
+        line.admit()
+        line.turn()
+        line.remove(wish)
+    line.add(Wish(LARGE))
+    line.add(Wish(SMALL))
+    line.admit()
+    assert {line.turn()[0].key for _ in range(2)} == {SMALL, LARGE}
+
+
 def test_what_is_removed_is_forgotten_wherever_it_was() -> None:
     line = scheduler(slots=1)
     running, waiting, stranger = Wish(), Wish(), Wish(LARGE)
