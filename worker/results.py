@@ -106,7 +106,8 @@ def _links(context: Context, order: Order, files: list[pictures.Encoded]) -> lis
 
 
 def _put_all(context: Context, named: dict[str, pictures.Encoded], until_ms: int) -> None:
-    context.run(commands.expect_files(list(named), until_ms))  # first: what nobody expects would stay for ever
+    # First: what nobody expects would stay for ever.
+    context.run(commands.expect_files(list(named), until_ms, though_full=True))
     expires_at = datetime.fromtimestamp(until_ms / 1000, UTC)
 
     def put(key: str) -> None:

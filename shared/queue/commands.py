@@ -246,9 +246,10 @@ def hold_picture(file: str) -> Command[int]:
     return Command(scripts.load("hold_picture"), (keys.FILES,), (file,), decode.count)
 
 
-def expect_files(files: Sequence[str], at_ms: int) -> Command[int]:
-    """The courier is to delete these at `at_ms`, or from now on at this other time."""
-    return Command(scripts.load("expect_files"), (keys.FILES,), (at_ms, *files), decode.count)
+def expect_files(files: Sequence[str], at_ms: int, *, though_full: bool = False) -> Command[int]:
+    """The courier is to delete these at `at_ms`, or from now on at this other time. `though_full`: a Redis that is full
+    takes it, too, for results; it refuses an upload."""
+    return Command(scripts.load("expect_files"), (keys.FILES,), (at_ms, int(though_full), *files), decode.count)
 
 
 def due_files(limit: int) -> Command[list[str]]:

@@ -9,6 +9,12 @@ end
 
 local NOW = clock()
 
+-- A full Redis refuses the first write of a script if that may need memory, and none after it. What keeps work alive,
+-- or brings it to an end, begins with one that needs none.
+local function though_full()
+  redis.call('ZREM', K.leases, '')
+end
+
 -- What the transitions look at, as a table of strings (false where unset), or nil if there is no such request.
 local CONTROL = {
   'state', 'tenant', 'lane', 'cost', 'place', 'number', 'attempts', 'crashes', 'claim', 'worker', 'cancel_requested',

@@ -3,6 +3,7 @@
 -- KEYS: 1 the request (hash)
 -- ARGV: 1 id, 2 tenant, 3 outcome of a cancellation, 4 retention s
 -- Returns: 'cancelled', 'requested', 'completed' or 'unknown'
+though_full()
 local id = ARGV[1]
 local f = control(id)
 if not f or f.tenant ~= ARGV[2] then

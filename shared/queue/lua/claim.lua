@@ -9,6 +9,7 @@
 -- Returns: nil, or {id, number, lease until ms, ms left of the total timeout or nil, tenant, input, image_key, base,
 --   cost_px, file_ttl_s, keep_io}
 
+though_full()
 local INPUT = {'tenant', 'input', 'image_key', 'base', 'cost_px', 'file_ttl_s', 'keep_io'}
 
 local function attempt(id, f)

@@ -3,6 +3,7 @@
 -- KEYS: none known before
 -- ARGV: 1 limit, 2 lease ms
 -- Returns: {{id, attempt, tenant, webhook, state, status, body, body_key, error}, …}
+though_full()
 local taken = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.webhooks, '-inf', NOW, 'LIMIT', 0, ARGV[1])) do
   local key = K.request .. id

@@ -1,9 +1,12 @@
 -- Purpose: remember when files are to be deleted.
 -- KEYS: 1 the file index (zset)
--- ARGV: 1 at ms, 2… file keys
+-- ARGV: 1 at ms, 2 whether a full Redis is to remember them, too (1 or 0), 3… file keys
 -- Returns: how many were not known before
+if ARGV[2] == '1' then
+  though_full()
+end
 local added = 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   added = added + redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
 end
 return added

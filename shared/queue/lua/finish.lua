@@ -5,6 +5,7 @@
 -- ARGV: 1 id, 2 number, 3 claim, 4 outcome, 5 whether it may be retried (1 or 0), 6 retry delay ms,
 --   7 outcome of a cancellation, 8 retention s, 9… the last note, if any: step or '', steps or '', message or '', level
 -- Returns: 'accepted', 'cancelled', 'requeued' or 'lost'
+though_full()
 local id = ARGV[1]
 local f = control(id)
 if not holds(f, ARGV[2], ARGV[3]) then

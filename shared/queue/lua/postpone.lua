@@ -3,6 +3,7 @@
 -- KEYS: 1 the request (hash)
 -- ARGV: 1 id, 2 attempt, 3 ms until it is due again
 -- Returns: 1 if recorded, 0 if ignored
+though_full()
 if redis.call('HGET', KEYS[1], 'webhook_attempt') ~= ARGV[2] then
   return 0
 end

@@ -6,6 +6,7 @@
 -- KEYS: none known before
 -- ARGV: 1 limit, 2 crashes, 3 outcome of a lost worker, 4 outcome of a cancellation, 5 retention s
 -- Returns: {requeued, failed, cancelled, rung}
+though_full()
 local requeued, failed, cancelled, rung = 0, 0, 0, 0
 
 skip_silence()
