@@ -115,8 +115,8 @@ def _cap(runner: Runner[Any, Any], side: int, clock: Clock) -> int:
 
 
 def _step_s(runner: Runner[Any, Any], side: int, pictures: int, clock: Clock) -> float:
-    """The shortest of a few guided steps: other work only ever makes one longer. With a decoding of one picture before
-    them, so that its memory is taken, too."""
+    """The shortest of a few guided steps: other work only ever makes one longer. All are decoded in the end: what does
+    not fit then is too many, too."""
     key = runner.key(side, side, precise=False)
     state = runner.prepare(_job(side, pictures), key)
     shortest_s = float("inf")

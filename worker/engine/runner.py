@@ -1,7 +1,8 @@
 """The runner that paints with Kolors itself. With `batch` and `state` the only torch in the engine.
 
-Alone, a request's pictures are bitwise those of diffusers' `KolorsImg2ImgPipeline` on the same device in float32,
-called with one generator per image (seed + k), `height` and `width` of the picture: see docs/determinism.md.
+Alone, a request of no more pictures than the cap is bitwise that of diffusers' `KolorsImg2ImgPipeline` on a processor
+in float32 without `FIXED_ROWS`, called with one generator per image (seed + k), `height` and `width` of the picture:
+see docs/determinism.md.
 """
 
 import copy
