@@ -7,9 +7,13 @@ in this one: uvicorn would lose the body of such a call, and whatever comes afte
 
 No connection is kept for one who does nothing with it: a head has to come to its end in a minute, and something of what
 is written has to be taken in each. `api.body` sees to bodies, uvicorn to what is idle between two calls.
+
+What may follow a body in chunks, its trailer, is read to its end and dropped: uvicorn would add its fields to those of
+the head, behind the back of whoever has read them. It may be as long as a head, and take as long.
 """
 
 import asyncio
+from enum import StrEnum
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -20,10 +24,18 @@ from api.errors import answer
 from shared.errors import BadRequest, Refused, TooSlow
 
 _MOST_BYTES = 16 * 1024
-_LONGEST_HEAD_BYTES = 64 * 1024
+_LONGEST_FIELDS_BYTES = 64 * 1024
 _HEAD_S = 60.0
 _TAKING_S = 60.0
 """In which a caller takes what is buffered for him, some 48 KB: then come the next."""
+
+
+class Fields(StrEnum):
+    """Lines that the parser would keep, however many come."""
+
+    HEAD = "head"
+    TRAILER = "trailer"
+    """Or the content of a chunk: which of the two comes after the line that says its size, the next byte tells."""
 
 
 class Together:
@@ -62,10 +74,12 @@ class Together:
 
 
 class Protocol(HttpToolsProtocol):
-    _in_head = False
+    _fields: Fields | None = None
+    """What is being read."""
+
     _began_now = False
-    _head_bytes = 0
-    """Of the head that is being read, without the piece in which it began: other calls may have ended in that."""
+    _fields_bytes = 0
+    """Of it, without the piece in which it began: other calls may have ended in that."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _taking_timer: asyncio.TimerHandle | None = None
@@ -104,28 +118,56 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 break
-        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):  # pyright: ignore[reportUnnecessaryComparison]
+        if (
+            self._head_timer is None
+            and not self.flow.read_paused
+            and (self._fields is Fields.TRAILER or self._is_idle())
+        ):
             self._head_timer = self.loop.call_later(_HEAD_S, self._end_waiting)
-        if self._in_head and not self._began_now:  # the parser itself would keep a head of any length
-            self._head_bytes += len(data)
-            if self._head_bytes > _LONGEST_HEAD_BYTES:
-                self.send_400_response(f"The head may have at most {_LONGEST_HEAD_BYTES} bytes")
+        if self._fields and not self._began_now:
+            self._fields_bytes += len(data)
+            if self._fields_bytes > _LONGEST_FIELDS_BYTES:
+                self.send_400_response(f"The {self._fields} may have at most {_LONGEST_FIELDS_BYTES} bytes")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._began_now, self._head_bytes = True, True, 0
+        self._begin(Fields.HEAD)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._fields is Fields.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._cancel_head_timer()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no tunnel")  # the parser makes an `HttpParserError` of it
+        self._fields = None
+
+    def on_chunk_header(self) -> None:
+        self._begin(Fields.TRAILER)
+
+    def on_body(self, body: bytes) -> None:
+        self._end_fields()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
+            self._end_fields()
             super().on_message_complete()
+
+    def _begin(self, fields: Fields) -> None:
+        self._fields, self._began_now, self._fields_bytes = fields, True, 0
+
+    def _end_fields(self) -> None:
+        """Of a call; once that was answered, the time runs on until the next one's head."""
+        self._fields = None
+        if not self._is_idle():
+            self._cancel_head_timer()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def _without_offer(self) -> bytes:
         """The head that was just read, to be read once more. The body, which was not, comes after it."""
@@ -139,8 +181,8 @@ class Protocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _end_waiting(self) -> None:
-        if self._in_head:
-            self._refuse(TooSlow("The head did not come on"))
+        if self._fields:
+            self._refuse(TooSlow(f"The {self._fields} did not come on"))
         else:
             self.transport.close()
 
@@ -148,10 +190,16 @@ class Protocol(HttpToolsProtocol):
         self._refuse(BadRequest(msg))
 
     def _refuse(self, error: Refused) -> None:
+        """And closes: without a word where an answer has begun to leave, or this call has its own already."""
+        next_call = self._fields is Fields.HEAD and self._is_idle()
+        if next_call or not (self.pipeline or self.cycle.response_started):
+            self._say(error)
+        self.transport.close()
+
+    def _say(self, error: Refused) -> None:
         refusal = answer(error)
         given = (header for header in refusal.raw_headers if header[0] != b"connection")
         headers = [*self.server_state.default_headers, *given, (b"connection", b"close")]
         complete(headers)
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status_code] + head + b"\r\n" + bytes(refusal.body))
-        self.transport.close()

@@ -81,6 +81,93 @@ def test_a_call_that_takes_its_time_is_not_taken_for_a_late_head(
     assert len(comments) >= 3  # 0.2 seconds between two
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n"
+
+
+def _submission_in_chunks(*trailer: bytes, authorization: bytes = b"Authorization: Key id:secret\r\n") -> bytes:
+    head = f"POST {ENDPOINT} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n".encode() + authorization + CHUNKED
+    lines = b"".join(line + b"\r\n" for line in trailer)
+    return head + b"%x;why=none\r\n" % len(INPUT) + INPUT + b"\r\n" + LAST + lines + b"\r\n"
+
+
+def test_what_follows_a_body_changes_nothing_of_the_call(base: str) -> None:
+    stranger = _submission_in_chunks(b"Authorization: Key id:secret", authorization=b"")
+    friend = _submission_in_chunks(
+        b"Authorization: Key a:stranger",
+        b"Host: elsewhere.example",
+        b"X-Fal-Request-Timeout: nonsense",
+        b"X-Fal-Object-Lifecycle-Preference: nonsense",
+        b"Connection: upgrade",
+        b"Upgrade: h2c",
+    )
+
+    for pieces in ([stranger + friend + HEALTH], [stranger, friend[:-40], friend[-40:-3], friend[-3:], HEALTH]):
+        answers = _exchange(base, *pieces).split(b"HTTP/1.1 ")[1:]
+        assert [answer[:4] for answer in answers] == [b"401 ", b"200 ", b"200 "]
+        assert b'"status_url": "http://a/' in answers[1]
+
+
+def _stream(client: httpx.Client) -> bytes:
+    """The head of a call that is answered for as long as its request waits."""
+    path = httpx.URL(client.post(ENDPOINT, content=INPUT).json()["status_url"]).path
+    return f"GET {path}/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Key id:secret\r\n".encode()
+
+
+@pytest.fixture(params=["nowhere", "submission", "stream"])
+def unread(request: pytest.FixtureRequest, client: httpx.Client) -> bytes:
+    """Calls whose answer is there before the body ends, does not come before, and begins but does not end."""
+    heads = {
+        "nowhere": lambda: b"PUT /nowhere HTTP/1.1\r\nHost: a\r\n",
+        "submission": lambda: f"POST {ENDPOINT} HTTP/1.1\r\nHost: a\r\nAuthorization: Key id:secret\r\n".encode(),
+        "stream": lambda: _stream(client),
+    }
+    return heads[request.param]() + CHUNKED
+
+
+@pytest.mark.parametrize("line", [b"a: b\r\n" * 3000, b"b" * 18_000], ids=["many", "long"])
+def test_a_trailer_without_an_end_is_refused(base: str, unread: bytes, line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(base).port or 0), timeout=10) as connection:
+        connection.sendall(unread + LAST + b"X-Long: ")
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(line)
+            raise AssertionError("it would have taken any length")
+
+
+def test_a_trailer_that_does_not_come_on_is_not_waited_for(
+    base: str, unread: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "_HEAD_S", 1.0)
+
+    received = _exchange(base, unread, LAST + b"a: ")
+
+    assert received.count(b"HTTP/1.1 ") == 1, "two answers to one call"
+    if unread.startswith(b"POST"):
+        assert received.startswith(b"HTTP/1.1 408 ")
+    elif unread.startswith(b"GET"):
+        assert b"text/event-stream" in received
+        assert b"408" not in received
+
+
+def test_a_body_that_takes_its_time_is_not_taken_for_a_late_trailer(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "_HEAD_S", 1.5)
+    url = httpx.URL(str(client.base_url))
+    with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(b"POST /files/upload HTTP/1.1\r\nHost: a\r\nAuthorization: Key id:secret\r\n" + CHUNKED)
+        connection.sendall(b"4\r\n")
+        connection.sendall(b"ab")
+        time.sleep(2.0)  # in the middle of a chunk, longer than a trailer may take
+        connection.sendall(b"cd\r\n4\r\nefgh\r\n" + LAST + b"a: b\r\n\r\n")
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    link = json.loads(answer.partition(b"\r\n\r\n")[2])["access_url"]
+    assert client.get(httpx.URL(link).path).content == b"abcdefgh"
+
+
 def test_who_takes_nothing_of_an_answer_is_hung_up_on(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires, "_TAKING_S", 0.3)
     content = bytes(24 * 1024 * 1024)  # more than the system keeps on the way
