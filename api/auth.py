@@ -72,6 +72,7 @@ class Keyring:
         self._nobody = (secrets.token_bytes(32),)
         self._entries: dict[str, _Entry] = {}
         self._closed = required
+        self._tenants: frozenset[str] = frozenset()
         self.known = known
         self._fill((), now_ms=0)
 
@@ -90,6 +91,7 @@ class Keyring:
             found = () if key.revoked else tuple(map(bytes.fromhex, valid))
             entries[key.id] = _Entry(found, self._caller("id", key.id, key))
         self._entries = entries
+        self._tenants = frozenset(entry.caller.tenant for entry in entries.values() if entry.digests)
         # A name that was only ever refused, `created_ms` 0, is no reason to turn everybody else away.
         self._closed = self._required or bool(digests) or any(key.secrets or key.created_ms for key in stored)
 
@@ -115,6 +117,16 @@ class Keyring:
         if entry is None or not found:
             raise BadCredentials
         return entry.caller
+
+    def check(self, tenant: str) -> None:
+        """Returns where a permission that was given to this tenant still holds: its key is accepted, or any is.
+
+        Raises `BadCredentials`, and `ServiceUnavailable` while keys are unknown.
+        """
+        if not self.known:
+            raise ServiceUnavailable
+        if self._closed and tenant not in self._tenants:
+            raise BadCredentials
 
     def _caller(self, kind: str, name: str, key: StoredKey | None = None) -> Caller:
         own = (key.max_running, key.max_queued) if key else (None, None)

@@ -43,8 +43,17 @@ class Uploads:
         """Who calls: by the token of a session, or by a key. Raises `BadCredentials`."""
         token = request.headers.get("authorization", "").partition(" ")[2].strip()
         if is_grant(token):
-            return self.grants.read(token, Purpose.SESSION).tenant
+            return self.granted(token, Purpose.SESSION).tenant
         return self.context.tenant(request)
+
+    def granted(self, text: str, *purposes: Purpose) -> Grant:
+        """A permission that holds: it ends with its time, and with the key that it was given to.
+
+        Raises `BadCredentials`, and `ServiceUnavailable` while nobody's key is known.
+        """
+        grant = self.grants.read(text, *purposes)
+        self.context.keyring.check(grant.tenant)
+        return grant
 
     def place(self, request: Request, tenant: str, name: object, said_type: object) -> Grant:
         """A new place for one file, for an hour."""
@@ -108,7 +117,7 @@ class Uploads:
 
     def of_path(self, text: str, tenant: str, key: str) -> Grant:
         """The upload in parts that a path names. Raises `BadCredentials` unless it is this caller's, for this key."""
-        grant = self.grants.read(text, Purpose.PARTS)
+        grant = self.granted(text, Purpose.PARTS)
         if grant.tenant != tenant or grant.key != key:
             raise BadCredentials
         return grant

@@ -68,7 +68,7 @@ class Files:
         return await _complete(uploads, request, place)
 
     async def granted(self, request: Request) -> Response:
-        uploads, place = self._uploads(request), self._granted(request, Purpose.FILE, Purpose.PARTS)
+        uploads, place = self._granted(request, Purpose.FILE, Purpose.PARTS)
         key, _, number = request.path_params["path"].rpartition("/")
         if place.purpose == Purpose.PARTS:
             if key != place.key or not number.isdecimal():
@@ -81,10 +81,10 @@ class Files:
         return json_response(200, body, {"etag": f'"{stat.etag}"'})
 
     async def granted_complete(self, request: Request) -> Response:
-        place = self._granted(request, Purpose.PARTS)
+        uploads, place = self._granted(request, Purpose.PARTS)
         if request.path_params["path"] != f"{place.key}/complete":
             raise BadCredentials
-        return await _complete(self._uploads(request), request, place)
+        return await _complete(uploads, request, place)
 
     def _uploads(self, request: Request) -> Uploads:
         return Uploads(context_of(request), self._grants)
@@ -99,8 +99,9 @@ class Files:
         uploads, path = self._uploads(request), request.path_params
         return uploads, uploads.of_path(path["upload"], uploads.tenant(request), path["key"])
 
-    def _granted(self, request: Request, *purposes: Purpose) -> Grant:
-        return self._grants.read(request.query_params.get("grant", ""), *purposes)
+    def _granted(self, request: Request, *purposes: Purpose) -> tuple[Uploads, Grant]:
+        uploads = self._uploads(request)
+        return uploads, uploads.granted(request.query_params.get("grant", ""), *purposes)
 
 
 async def _complete(uploads: Uploads, request: Request, place: Grant) -> Response:

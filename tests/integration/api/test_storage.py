@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from api import keys as key_tool
 from api.settings import ApiKey, ApiSettings
 from shared.queue import commands
 from shared.queue.connect import open_sync
@@ -75,6 +77,13 @@ def _initiate(api: httpx.Client, path: str = "initiate", **headers: str) -> tupl
 def _get(url: str) -> httpx.Response:
     """As anybody with the link."""
     return httpx.get(url, trust_env=False, follow_redirects=True)
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _max_age(headers: httpx.Headers) -> int:
@@ -264,6 +273,38 @@ def test_parts_belong_to_who_began(api: httpx.Client) -> None:
     assert httpx.put(f"{url}/1", content=b"x", trust_env=False).status_code == 401
     assert httpx.post(f"{url}/complete", headers=OTHER, json={"parts": []}, trust_env=False).status_code == 401
     assert httpx.put(f"{url}/1", headers=KEY, content=b"x", trust_env=False).status_code == 200
+
+
+def test_a_permission_ends_with_the_key_that_it_was_given_to(api: httpx.Client, settings: ApiSettings) -> None:
+    token, upload_url, parts_url = _bearer(api), _initiate(api)[0], _initiate(api, "initiate-multipart")[0]
+    begun = api.post("/files/upload/multipart", headers=token).raise_for_status().json()
+    part_url = f"{begun['access_url']}/multipart/{begun['uploadId']}"
+    path, _, query = parts_url.partition("?")
+    calls: list[tuple[str, str, dict[str, str]]] = [
+        ("POST", "/files/upload", token),
+        ("POST", "/files/upload/multipart", token),
+        ("PUT", f"{part_url}/1", token),
+        ("POST", f"{part_url}/complete", token),
+        ("PUT", upload_url, {}),
+        ("PUT", f"{path}/1?{query}", {}),
+        ("POST", f"{path}/complete?{query}", {}),
+    ]
+
+    def statuses() -> set[int]:
+        return {api.request(*call[:2], headers=call[2], content=b"picture").status_code for call in calls}
+
+    assert statuses() == {200, 400}, "a body that names no parts is a bad request"
+    link = api.post("/files/upload", headers=token, content=b"before").json()["access_url"]
+    with closing(open_sync(settings.redis_url)) as redis:
+        key_tool.rotate(redis, key_tool.add(redis, "id").partition(":")[0], overlap_s=0)
+        _until(lambda: api.post("/storage/auth/token", headers=KEY, json={}).status_code == 401)
+        assert statuses() == {200, 400}, "it is the same key with another secret"
+        key_tool.revoke(redis, "id")
+        _until(lambda: statuses() == {401})
+    assert api.put(upload_url, content=b"").json() == {"detail": "invalid key credentials"}
+    assert _get(link).content == b"before", "what is there stays"
+    other = api.post("/storage/upload/initiate", headers=OTHER, json={}).raise_for_status().json()
+    assert api.put(other["upload_url"], content=b"x").status_code == 200
 
 
 @on_both_stores

@@ -136,6 +136,35 @@ def test_before_the_keys_are_known_nobody_is_let_in_or_sent_away() -> None:
             keyring.caller(header)
 
 
+def test_a_permission_holds_as_long_as_the_key_that_it_was_given_to() -> None:
+    keyring = Keyring([ApiKey("alice", "one")])
+    carol = stored("carol", "four", created_ms=1)
+    keyring.replace([carol], now_ms=2)
+    alice, carols = tenant(keyring, "Key alice:one"), tenant(keyring, "Key carol:four")
+    for given in (alice, carols):
+        keyring.check(given)
+    keyring.replace([stored("carol", "five", created_ms=1)], now_ms=3)
+    keyring.check(carols)
+    keyring.replace([stored("carol", created_ms=1, revoked=True), stored("alice", revoked=True)], now_ms=4)
+    for given in (alice, carols, tenant(OPEN, "Key alice:one"), ANONYMOUS, ""):
+        with pytest.raises(BadCredentials):
+            keyring.check(given)
+
+
+def test_a_permission_holds_where_any_key_does_and_only_there() -> None:
+    anyones = (ANONYMOUS, tenant(OPEN, "Key any:thing"))
+    keyring = Keyring([])
+    for given in anyones:
+        keyring.check(given)
+    keyring.replace([stored("carol", "four")], now_ms=0)
+    for closed in (keyring, CLOSED, Keyring([], required=True)):
+        for given in anyones:
+            with pytest.raises(BadCredentials):
+                closed.check(given)
+    with pytest.raises(ServiceUnavailable):
+        Keyring([], known=False).check(ANONYMOUS)
+
+
 @pytest.mark.parametrize("header", ["Key alice:one", "Key alice:two", "Key alice:no", "Key nobody:one", "Key nothing"])
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, header: str) -> None:
     """Every answer comes out of whole digests, compared by the one function that is made for it."""
