@@ -22,7 +22,6 @@ from shared.errors import BadCredentials, WrongSetting
 _PREFIX = "kolors-upload."
 _SECRET_BYTES = 32
 _LATE_S = 300
-"""A client may trust its own clock, and a large upload may have begun in time."""
 
 
 class Purpose(StrEnum):
@@ -38,13 +37,18 @@ class Grant:
     purpose: Purpose
     tenant: str
     until_s: int
-    """Unix seconds."""
+    """Unix seconds; 0 while it is given to nobody."""
     key: str = ""
     upload: str = ""
     """The store's name for an upload in parts."""
     content_type: str = ""
     lifetime_s: int | None = None
     """How long the file is to be kept; None is the server's own retention."""
+
+    @property
+    def last_s(self) -> int:
+        """When it ends, Unix seconds: a client may trust its own clock, and a large upload may have begun in time."""
+        return self.until_s + _LATE_S
 
 
 class Grants:
@@ -89,12 +93,17 @@ class Grants:
             raise BadCredentials from error
         if grant.purpose not in purposes:
             raise BadCredentials
-        if time.time() > grant.until_s + _LATE_S:
-            raise BadCredentials("The permission to upload has expired")
+        if time.time() > grant.last_s:
+            raise over()
         return grant
 
     def _sign(self, payload: str) -> str:
         return _encode(hmac.digest(self._secret, payload.encode(), hashlib.sha256))
+
+
+def over() -> BadCredentials:
+    """For what comes after a grant's time."""
+    return BadCredentials("The permission to upload has expired")
 
 
 def is_grant(text: str) -> bool:

@@ -6,7 +6,7 @@
     python -m api.keys rotate ID [--overlap-s N]              prints a new secret; the old one is valid so much longer
     python -m api.keys revoke ID                              for good: no secret of it is valid any more
 
-What was given to a revoked key, sessions and addresses to upload to, ends with it; links to files that are there do not.
+What was given to a revoked key, sessions and addresses to upload to, ends with it; links to files that are there stay.
 Only digests are kept. A key of the same id in API_KEYS is replaced by the one that is made here. Exit status 1 where it
 cannot be done.
 """

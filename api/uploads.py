@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from api.context import Context
-from api.grants import Grant, Grants, Purpose, is_grant
+from api.grants import Grant, Grants, Purpose, is_grant, over
 from api.spool import spooled
 from shared.errors import BadCredentials, BadRequest, TooLarge
 from shared.files import keys
@@ -26,6 +26,9 @@ from shared.wire.headers import LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime
 
 _FILE_S = 3600
 _PARTS_S = 24 * 3600
+_PUT_S = 600
+"""In which the store takes a file that is here, at the longest."""
+
 _MOST_PARTS = 10_000
 _PART_BYTES = 64 * 1024 * 1024
 _SMALLEST_PART_BYTES = 5 * 1024 * 1024
@@ -56,17 +59,21 @@ class Uploads:
         return grant
 
     def place(self, request: Request, tenant: str, name: object, said_type: object) -> Grant:
-        """A new place for one file, for an hour."""
+        """A new place for one file, which nobody else knows."""
         if not isinstance(name, str | None) or not isinstance(said_type, str | None):
             raise BadRequest("file_name and content_type must be strings")
         return Grant(
             purpose=Purpose.FILE,
             tenant=tenant,
-            until_s=int(time.time()) + _FILE_S,
+            until_s=0,
             key=keys.upload(name),
             content_type=content_type(said_type),
             lifetime_s=_lifetime_s(request),
         )
+
+    def open(self, place: Grant) -> Grant:
+        """The same place, for one whole file, for an hour, or for as long as the file is to be kept if that is less."""
+        return replace(place, until_s=int(time.time()) + min(_FILE_S, self._kept_s(place)))
 
     async def begin(self, place: Grant) -> Grant:
         """The same place, for a file in parts, for a day; the file's own time begins an hour from now."""
@@ -82,14 +89,14 @@ class Uploads:
     async def receive(self, request: Request, place: Grant) -> Stat:
         """The whole file. Who lost the answer may send it again; what a key names never changes, nor lives longer.
 
-        Raises `BadRequest` for another file than before, `TooLarge`, `TooSlow`, `StoreUnavailable`,
-        `ServiceUnavailable`.
+        Raises `BadRequest` for another file than before, `BadCredentials` where it came so late that the one before may
+        have been deleted, `TooLarge`, `TooSlow`, `StoreUnavailable`, `ServiceUnavailable`.
         """
-        expires_at = self._expires_at(place)
-        put = partial(self.context.store.put, content_type=place.content_type, expires_at=expires_at, only_new=True)
         async with spooled(request, self.context.settings.max_upload_bytes, self._folder) as body:
+            expires_at = self._expires_at(place)
+            put = partial(self.context.store.put, content_type=place.content_type, expires_at=expires_at, only_new=True)
             try:
-                await self._expect(place.key, expires_at)
+                await self._expect(place.key, self._deleted_at(place, expires_at))
                 return await run_in_threadpool(put, place.key, body)
             except AlreadyThere:
                 return await run_in_threadpool(self._same, place.key, body)
@@ -135,13 +142,27 @@ class Uploads:
     def _folder(self) -> Path:
         return self.context.settings.data_dir / "spool"
 
-    def _expires_at(self, place: Grant, later_s: int = 0) -> datetime:
-        lifetime_s = place.lifetime_s or self.context.settings.retention_s
-        return datetime.now(UTC) + timedelta(seconds=lifetime_s + later_s)
+    def _kept_s(self, place: Grant) -> int:
+        return place.lifetime_s or self.context.settings.retention_s
 
-    async def _expect(self, key: str, expires_at: datetime) -> None:
+    def _expires_at(self, place: Grant, later_s: int = 0) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._kept_s(place) + later_s)
+
+    def _deleted_at(self, place: Grant, expires_at: datetime) -> datetime:
+        """For a file that has come: not before its place is closed, for only what is there keeps another one out.
+
+        Raises `BadCredentials` where one that came before may be gone by now.
+        """
+        if not place.until_s:
+            return expires_at
+        given_at_s = place.until_s - min(_FILE_S, self._kept_s(place))
+        if time.time() > max(place.last_s, given_at_s + self._kept_s(place)):
+            raise over()
+        return max(expires_at, datetime.fromtimestamp(place.last_s + _PUT_S, UTC))
+
+    async def _expect(self, key: str, deleted_at: datetime) -> None:
         """Before the file is there, so that none is ever left behind."""
-        await self.context.run(commands.expect_files([key], round(expires_at.timestamp() * 1000)))
+        await self.context.run(commands.expect_files([key], round(deleted_at.timestamp() * 1000)))
 
 
 def _used(key: str) -> BadRequest:

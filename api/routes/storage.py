@@ -51,14 +51,14 @@ class Storage:
         return json_response(200, json.dumps(body).encode())
 
     async def initiate(self, request: Request) -> Response:
-        place = await self._place(request)
-        return self._addresses(request, place)
+        uploads, place = await self._place(request)
+        return self._addresses(request, uploads.open(place))
 
     async def initiate_multipart(self, request: Request) -> Response:
-        place = await self._place(request)
-        return self._addresses(request, await Uploads(context_of(request), self._grants).begin(place))
+        uploads, place = await self._place(request)
+        return self._addresses(request, await uploads.begin(place))
 
-    async def _place(self, request: Request) -> Grant:
+    async def _place(self, request: Request) -> tuple[Uploads, Grant]:
         context = context_of(request)
         tenant = context.tenant(request)
         try:
@@ -68,7 +68,8 @@ class Storage:
             raise BadRequest("The body is no JSON") from error
         if not isinstance(body, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadRequest("The body must be a JSON object")
-        return Uploads(context, self._grants).place(request, tenant, body.get("file_name"), body.get("content_type"))
+        uploads = Uploads(context, self._grants)
+        return uploads, uploads.place(request, tenant, body.get("file_name"), body.get("content_type"))
 
     def _addresses(self, request: Request, place: Grant) -> Response:
         """The grant is in the query: fal's JavaScript client appends to the path and keeps the query."""

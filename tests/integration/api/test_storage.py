@@ -12,16 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from api import keys as key_tool
+from api import uploads
 from api.settings import ApiKey, ApiSettings
-from shared.queue import commands
+from shared.files.open import open_store
+from shared.queue import commands, keys
 from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
 from tests.integration.api.live import live
+from worker.sweeps import Sweep
 
 MIB = 1024 * 1024
 KEY = {"Authorization": "Key id:secret"}
@@ -165,6 +169,50 @@ def test_an_initiated_address_never_changes_what_it_led_to(api: httpx.Client) ->
     assert _get(file_url).content == b"picture"
     assert [after[name] for name in ("etag", "content-type")] == [before[name] for name in ("etag", "content-type")]
     assert _max_age(after) <= _max_age(before)
+
+
+SHORT = {"X-Fal-Object-Lifecycle": json.dumps({"expiration_duration_seconds": 1})}
+
+
+@on_both_stores
+def test_an_address_that_led_to_a_file_leads_to_no_other_when_that_is_gone(
+    api: httpx.Client, settings: ApiSettings
+) -> None:
+    upload_url, file_url = _initiate(api, **SHORT)
+    parts_url, parts_file_url = _initiate(api, "initiate-multipart", **SHORT)
+    path, _, query = parts_url.partition("?")
+    store = open_store(settings)
+
+    def complete(content: bytes) -> int:
+        part = httpx.put(f"{path}/1?{query}", content=content, trust_env=False)
+        parts = [part.json()] if part.status_code == 200 else []
+        return httpx.post(f"{path}/complete?{query}", json={"parts": parts}, trust_env=False).status_code
+
+    assert httpx.put(upload_url, content=b"picture", trust_env=False).status_code == 200
+    assert complete(b"picture") == 200
+    assert _get(parts_file_url).content == b"picture"
+    _until(lambda: _get(file_url).status_code == 404)
+    with closing(open_sync(settings.redis_url)) as redis:
+        Sweep(redis, store).round()
+        deleted_ms = redis.execute_command("ZSCORE", keys.FILES, file_url.partition("/files/")[2])
+    store.delete(parts_file_url.partition("/files/")[2])  # as its sweep would, an hour later
+
+    assert httpx.put(upload_url, content=b"another", trust_env=False).status_code == 400
+    assert complete(b"another") in {400, 404}
+    assert [_get(url).status_code for url in (file_url, parts_file_url)] == [404, 404]
+    assert 300 < float(str(deleted_ms)) / 1000 - time.time() < 1200, "its address is soon closed, and then it goes"
+
+
+@pytest.mark.parametrize(("kept_s", "status"), [(1, 401), (7000, 401), (8000, 200)])
+def test_what_took_so_long_that_a_file_before_it_may_be_gone_is_refused(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch, kept_s: int, status: int
+) -> None:
+    lifecycle = json.dumps({"expiration_duration_seconds": kept_s})
+    upload_url, _ = _initiate(api, **{"X-Fal-Object-Lifecycle": lifecycle})
+    now = time.time()
+    monkeypatch.setattr(uploads, "time", SimpleNamespace(time=lambda: now + 7500))  # when the body is there
+
+    assert httpx.put(upload_url, content=b"x", trust_env=False).status_code == status
 
 
 def test_of_two_files_for_one_address_one_wins(api: httpx.Client) -> None:
