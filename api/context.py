@@ -12,6 +12,7 @@ from api.auth import Caller, Keyring
 from api.body import Room
 from api.hub import Hub
 from api.settings import ApiSettings
+from shared.errors import BadRequest
 from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
@@ -39,10 +40,18 @@ class Context:
 
     def caller(self, request: Request) -> Caller:
         """Who calls; raises `BadCredentials`, and `ServiceUnavailable` while nobody's key is known."""
-        return self.keyring.caller(request.headers.get("authorization"))
+        return self.keyring.caller(authorization(request))
 
     def tenant(self, request: Request) -> str:
         return self.caller(request).tenant
+
+
+def authorization(request: Request) -> str | None:
+    """The header of that name. Raises `BadRequest` where there are two: a proxy may have judged by the other one."""
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise BadRequest("There is more than one Authorization header")
+    return given[0] if given else None
 
 
 def context_of(request: Request) -> Context:

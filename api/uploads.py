@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from api.context import Context
+from api.context import Context, authorization
 from api.grants import Grant, Grants, Purpose, is_grant, over
 from api.spool import spooled
 from shared.errors import BadCredentials, BadRequest, TooLarge
@@ -44,7 +44,7 @@ class Uploads:
 
     def tenant(self, request: Request) -> str:
         """Who calls: by the token of a session, or by a key. Raises `BadCredentials`."""
-        token = request.headers.get("authorization", "").partition(" ")[2].strip()
+        token = (authorization(request) or "").partition(" ")[2].strip()
         if is_grant(token):
             return self.granted(token, Purpose.SESSION).tenant
         return self.context.tenant(request)

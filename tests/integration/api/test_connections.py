@@ -24,8 +24,8 @@ def _exchange(base: str, *pieces: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def _submission(*headers: str) -> bytes:
-    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: a", "Authorization: Key id:secret", *headers]
+def _submission(*headers: str, authorization: str = "Authorization: Key id:secret") -> bytes:
+    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: a", authorization, *headers]
     return "\r\n".join([*lines, f"Content-Length: {len(INPUT)}", "", ""]).encode()
 
 
@@ -79,6 +79,16 @@ def test_a_call_that_takes_its_time_is_not_taken_for_a_late_head(
     with client.stream("GET", receipt["status_url"] + "/stream") as stream:
         comments = [line for _, line in zip(range(12), stream.iter_lines(), strict=False) if line.startswith(":")]
     assert len(comments) >= 3  # 0.2 seconds between two
+
+
+@pytest.mark.parametrize("path", [ENDPOINT, "/files/upload"])
+def test_two_keys_are_no_key(base: str, path: str) -> None:
+    keys = ["Authorization: Key id:secret", "Authorization: Key other:secret"]
+    for given in (keys, keys[::-1], keys[:1] * 2):
+        call = _submission(*given[1:], authorization=given[0]).replace(ENDPOINT.encode(), path.encode(), 1)
+        received = _exchange(base, call + INPUT, HEALTH)
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert b'"error_type": "bad_request"' in received
 
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
