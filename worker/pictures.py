@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import math
+import struct
 import threading
 import warnings
 from collections.abc import Mapping
@@ -25,9 +26,24 @@ LOCATION: Final = ("body", "image_url")
 
 _log = logging.getLogger(__name__)
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice its limit
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "ICO", "PPM", "TGA")
+"""Those that people send (MPO comes as JPEG), and whose decoders let other threads run. Not JPEG 2000: its decoder
+keeps the interpreter's lock to the end, up to 0.5 s a megapixel; and not EPS, which is a program."""
+_HEAD_BYTES: Final = 4 * 1024 * 1024
+_READS: Final = 4096
+_BYTES_PER_READ: Final = 256
+_SCAN: Final = b"\xff\xda"
+_SCANNED_PX: Final = 6 * 1024**3
+_TIFFS: Final = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True)}
+"""How the file begins -> its byte order, whether it is a BigTIFF."""
+_TAGS: Final = 4096
+_TAG_VALUES: Final = 65536
+_IN_ONE_PIECE: Final = (1, 2, 7)
+"""Types of tags that are not parsed value by value: bytes, text, undefined."""
 _ORIENTATION: Final = 0x0112
 _QUICK_BYTES: Final = 256 * 1024
 _QUICK_PX: Final = 1024 * 1024
+_QUICK_SCANS: Final = 50
 _LARGE_PX: Final = 12 * 1024 * 1024
 _few_large_ones = threading.BoundedSemaphore(2)
 """A decoded picture takes up to eight bytes a pixel while it is converted: only two large ones at a time."""
@@ -56,7 +72,7 @@ def is_quick(content: bytes) -> bool:
         return False
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as opened:
-            return opened.width * opened.height <= _QUICK_PX
+            return opened.width * opened.height <= _QUICK_PX and content.count(_SCAN) <= _QUICK_SCANS
     except Exception:  # noqa: BLE001 - see decode
         return False
 
@@ -95,22 +111,71 @@ def encode(picture: Image.Image, output_format: Literal["png", "jpeg"], paramete
     return Encoded(file.getvalue(), "image/png", "png")
 
 
+class _Morsels(Exception):
+    """The file is built so that reading it takes long."""
+
+
+class _Frugal(io.BytesIO):
+    """What Pillow reads from. It parses all but pixels in loops of Python, so the work is bounded by what it gets: a
+    head of so many bytes, and in the whole file so many pieces. Files of cameras and editors stay far below."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._reads = _READS + len(content) // _BYTES_PER_READ
+        self._head_bytes: float = _HEAD_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads -= 1
+        self._head_bytes -= max(0, size or 0)  # the rest of the file in one piece goes to a library in C
+        if self._reads < 0 or self._head_bytes < 0:
+            raise _Morsels
+        return super().read(size)
+
+    def head_ends(self) -> None:
+        self._head_bytes = math.inf
+
+
 def _first_frame(content: bytes, max_px: int) -> Image.Image:
+    _only_decoders_in_c()
+    if content[:2] in (b"II", b"MM") and _has_long_tags(content):
+        raise _Morsels
     # Pillow's own limit, too: an icon decodes the picture inside it, of any size at all, while it is being opened.
     Image.MAX_IMAGE_PIXELS = max_px
-    with Image.open(io.BytesIO(content), formats=_formats()) as opened:
+    file = _Frugal(content)
+    with Image.open(file, formats=_FORMATS) as opened:
+        file.head_ends()
         size_px = opened.width * opened.height
         if size_px > max_px:
             raise _too_large(max_px)
+        if opened.format in ("JPEG", "MPO") and content.count(_SCAN) * size_px > _SCANNED_PX:
+            raise _Morsels  # each of its scans goes over all pixels again, and a hundred bytes are enough for one
         with _few_large_ones if size_px > _LARGE_PX else nullcontext():
             return _rgb(opened)
 
 
+def _has_long_tags(tiff: bytes) -> bool:
+    """Whether its directory, or a tag in that, is so long that Pillow would take seconds: it makes objects of Python of
+    all values. Raises `KeyError` and `struct.error` for what is no TIFF."""
+    order, big = _TIFFS[tiff[:4]]
+    offset, number, entry = ("Q", "Q", "HHQ8x") if big else ("L", "H", "HHL4x")
+    (at,) = struct.unpack_from(order + offset, tiff, 8 if big else 4)
+    (tags,) = struct.unpack_from(order + number, tiff, at)
+    if tags > _TAGS:
+        return True
+    table = struct.Struct(order + entry)
+    at += struct.calcsize(order + number)
+    for place in range(at, at + tags * table.size, table.size):
+        _, kind, values = table.unpack_from(tiff, place)
+        if values > _TAG_VALUES and kind not in _IN_ONE_PIECE:
+            return True
+    return False
+
+
 @cache
-def _formats() -> tuple[str, ...]:
-    """All of Pillow's but EPS, which is a program: Pillow hands it to Ghostscript."""
+def _only_decoders_in_c() -> None:
+    """Formats that are decoded in C have variants that are not (BMP in runs, PPM in words): those are not read."""
     Image.init()
-    return tuple(name for name in Image.OPEN if name != "EPS")
+    Image.DECODERS.clear()
 
 
 def _too_large(max_px: int) -> InvalidInput:
@@ -144,8 +209,11 @@ _UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
 
 
 def _orientation(opened: Image.Image) -> Image.Transpose | None:
-    """What makes it upright. EXIF that cannot be read does not spoil a picture that can."""
+    """What makes it upright. EXIF that cannot be read, or goes on and on, does not spoil a picture that can."""
     try:
+        exif = opened.info.get("exif")
+        if exif and _has_long_tags(exif.removeprefix(b"Exif\0\0")):
+            return None
         return _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - see decode
         return None
