@@ -5,6 +5,7 @@ that is made anew at each start; `run/redis.url` in the data directory (readable
 """
 
 import importlib.util
+import os
 import re
 import secrets
 import shutil
@@ -33,7 +34,7 @@ def embedded(settings: LocalSettings) -> Embedded:
     port = free_port()
     password = secrets.token_hex(16)
     data = settings.data_dir / "redis"
-    data.mkdir(exist_ok=True)
+    _make_private(data)
     configuration = settings.run_dir / "redis.conf"
     _write_private(configuration, _configuration(settings, port, password, data))
     url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -100,6 +101,14 @@ def _configuration(settings: LocalSettings, port: int, password: str, data: Path
 
 def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _make_private(folder: Path) -> None:
+    """For its owner only: the append-only file holds prompts and addresses of webhooks. A folder of somebody else's,
+    whom we share it with, is left as it is."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o700)
 
 
 def _write_private(path: Path, text: str) -> None:

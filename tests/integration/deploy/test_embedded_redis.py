@@ -86,6 +86,15 @@ def test_strangers_on_this_machine_are_kept_out(settings: LocalSettings):
     assert (settings.run_dir / "redis.url").read_text().strip() == embedded.url
 
 
+def test_what_it_writes_is_for_its_owner_only(settings: LocalSettings):
+    folder = settings.data_dir / "redis"
+    redis.embedded(settings)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)  # as versions before left it
+    redis.embedded(settings)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_the_fsync_setting_reaches_it(tmp_path: Path):
     settings = read({"DATA_DIR": str(tmp_path), "REDIS_FSYNC": "everysec"})
     settings.run_dir.mkdir()
