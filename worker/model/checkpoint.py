@@ -4,18 +4,18 @@ Everything that can be wrong with it is said before the first request, as `Wrong
 Knows no environment: what it may do comes as `Wanted`.
 """
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from shared.errors import WrongSetting
+from shared.errors import Error, WrongSetting
 from worker.model import inventory
-from worker.model.device import Device, open_device
+from worker.model.device import Device, faults_of, open_device
 from worker.model.hub import Hub
 from worker.model.libraries import (
     Autoencoder,
@@ -26,15 +26,27 @@ from worker.model.libraries import (
     Tokenizer,
     UNet,
     UNet2DConditionModel,
+    as_loaded,
+    empty_text_encoder,
 )
 from worker.model.random_weights import random_checkpoint
 from worker.model.safety import SafetyChecker, open_safety_checker
+from worker.model.solver import check_schedule
 
 _log = logging.getLogger(__name__)
 
 _CLASSES: Mapping[str, Any] = {"text_encoder": ChatGLMEncoder, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
+_EMPTY: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "text_encoder": empty_text_encoder,
+    "unet": UNet2DConditionModel.from_config,
+    "vae": AutoencoderKL.from_config,
+}
+"""Makes the model that a part's configuration describes."""
+_Reading = Callable[[str], AbstractContextManager[None]]
+"""For a part's name: what is raised inside becomes a `WrongSetting` that names it."""
 _DEFAULT_SAFETY_CHECKER = "Falconsai/nsfw_image_detection"
 """For checkpoints that bring none. Kolors' own repository does not."""
+_DEVICES = ("cpu", "cuda")
 _DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -100,7 +112,8 @@ class Checkpoint:
 
 
 def open_checkpoint(wanted: Wanted) -> Checkpoint:
-    """Loads it, which takes from a third of a second (`random`) to minutes. Raises `WrongSetting`."""
+    """Loads it, which takes from a third of a second (`random`) to minutes. Raises `WrongSetting`, or what `faults_of`
+    makes of a device that has no room left or failed."""
     device = _device(wanted)
     dtype = _dtype(wanted, device)
     if wanted.source in _BUILT_IN and device.type == "cpu":
@@ -111,30 +124,80 @@ def open_checkpoint(wanted: Wanted) -> Checkpoint:
     directory = _directory(wanted, hub, half=dtype.itemsize == 2)
     if (gap := inventory.missing(directory)) is not None:
         raise WrongSetting("KOLORS_MODEL", f"{wanted.source} is not a whole Kolors checkpoint: {gap} is missing")
+    opened = open_device(device)
+
+    def reading(part: str) -> AbstractContextManager[None]:
+        return _reading("KOLORS_MODEL", f"the {part} of {wanted.source}", opened)
+
+    with reading("tokenizer"):
+        tokenizer = ChatGLMTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+    with reading("scheduler"):
+        schedule = inventory.read_object(directory / "scheduler" / "scheduler_config.json")
+        check_schedule(schedule)
+    return Checkpoint(
+        name=wanted.source,
+        device=opened,
+        dtype=dtype,
+        tokenizer=tokenizer,
+        **_models(wanted.source, directory, opened.torch, dtype, reading),
+        schedule=schedule,
+        safety=_safety_checker(wanted, hub, directory, opened),
+    )
+
+
+@contextmanager
+def _reading(setting: str, what: str, device: Device) -> Generator[None]:
+    """Whatever is raised over something that cannot be read, and libraries raise nearly anything, is that setting's
+    fault; only the device's faults are not."""
     try:
+        with faults_of(device):
+            yield
+    except (Error, MemoryError):
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WrongSetting(setting, f"{what} cannot be loaded: {reason}") from error
+
+
+def _models(
+    source: str, directory: Path, device: torch.device, dtype: torch.dtype, reading: _Reading
+) -> dict[str, Any]:
+    """By their parts. All of them are looked through before the first is loaded, which may take minutes."""
+    # Half as long to read; what was fetched in half precision has nothing else.
+    variant = inventory.half_variant(directory) if dtype.itemsize == 2 else None
+    with reading("vae"):
         dtypes = {"text_encoder": dtype, "unet": dtype, "vae": _autoencoder_dtype(dtype, device, directory)}
-        _check_memory(wanted.source, inventory.weight_bytes(directory, dtypes), device, dtype)
-        # Half as long to read; what was fetched in half precision has nothing else.
-        variant = inventory.half_variant(directory) if dtype.itemsize == 2 else None
-        models: dict[str, Any] = {
-            part: _CLASSES[part]
-            .from_pretrained(
+    stored: dict[str, inventory.Shapes] = {}
+    for part in dtypes:
+        with reading(part):
+            stored[part] = inventory.shapes(directory / part, variant)
+    _check_memory(source, inventory.weight_bytes(stored, dtypes), device, dtype)
+    for part, shapes in stored.items():
+        with reading(part):
+            _check_whole(part, inventory.read_object(directory / part / "config.json"), shapes)
+    models: dict[str, Any] = {}
+    for part, kind in dtypes.items():
+        with reading(part):
+            loaded = _CLASSES[part].from_pretrained(
                 directory / part, variant=variant, dtype=kind, device_map={"": device}, local_files_only=True
             )
-            .eval()
-            for part, kind in dtypes.items()
-        }
-        return Checkpoint(
-            name=wanted.source,
-            device=open_device(device),
-            dtype=dtype,
-            tokenizer=ChatGLMTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True),
-            **models,
-            schedule=json.loads((directory / "scheduler" / "scheduler_config.json").read_text()),
-            safety=_safety_checker(wanted, hub, directory, device),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise WrongSetting("KOLORS_MODEL", f"{wanted.source} cannot be loaded: {error}") from error
+            models[part] = loaded.eval()
+    return models
+
+
+def _check_whole(part: str, config: Mapping[str, Any], stored: inventory.Shapes) -> None:
+    """ValueError: a weight of the described model is not stored, or in another shape. The libraries would go on
+    with whatever is in memory, or say less. Buffers may be absent, and there may be more: neither matters."""
+    with torch.device("meta"):
+        model = _EMPTY[part](config)
+    shapes = as_loaded(model, stored)
+    needed: dict[str, tuple[int, ...]] = {name: tuple(it.shape) for name, it in model.named_parameters()}
+    lost = [name for name in needed if name not in shapes]
+    if lost:
+        raise ValueError(f"{lost[0]} is missing" + (f", and {len(lost) - 1} more" if len(lost) > 1 else ""))
+    for name, shape in needed.items():
+        if shapes[name] != shape:
+            raise ValueError(f"{name} is {shapes[name]}, and {shape} by config.json")
 
 
 def _device(wanted: Wanted) -> torch.device:
@@ -146,6 +209,8 @@ def _device(wanted: Wanted) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise WrongSetting("DEVICE", f"{wanted.device} is not there: {str(error).splitlines()[0]}") from error
+    if device.type not in _DEVICES:
+        raise WrongSetting("DEVICE", f"{wanted.device} is none of auto, {', '.join(_DEVICES)}, cuda:N")
     return device
 
 
@@ -163,7 +228,7 @@ def _autoencoder_dtype(dtype: torch.dtype, device: torch.device, directory: Path
     weights have been mended then. bfloat16 where the device has it, else float32."""
     if dtype is not torch.float16:
         return dtype
-    if not json.loads((directory / "vae" / "config.json").read_text()).get("force_upcast", True):
+    if not inventory.read_object(directory / "vae" / "config.json").get("force_upcast", True):
         return dtype
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
@@ -203,7 +268,7 @@ def _said(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: torch.device) -> SafetyChecker | None:
+def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: Device) -> SafetyChecker | None:
     source = wanted.safety_checker
     if source == "off":
         return None
@@ -215,8 +280,6 @@ def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: torch.dev
         repository = _DEFAULT_SAFETY_CHECKER if source == "auto" else source
         _check_name("SAFETY_CHECKER", repository)
         place = hub.fetch(repository, setting="SAFETY_CHECKER")
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    try:
-        return open_safety_checker(place, device=device, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise WrongSetting("SAFETY_CHECKER", f"{source} cannot be loaded: {error}") from error
+    dtype = torch.float16 if device.torch.type == "cuda" else torch.float32
+    with _reading("SAFETY_CHECKER", source, device):
+        return open_safety_checker(place, device=device.torch, dtype=dtype)

@@ -1,18 +1,26 @@
-"""What lies in the directory of a Kolors checkpoint: whether it is whole, and how much memory its weights will take.
+"""What lies in the directory of a Kolors checkpoint: which files and tensors, and how much memory those will take.
 
 Reads names and headers only, never the weights, so that a wrong directory is known at once.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 
-WEIGHTS = ("text_encoder", "unet", "vae")
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of tensors, by their names."""
+WEIGHTS: Mapping[str, str] = {
+    "text_encoder": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
+"""The parts that have weights, and how their files' names begin."""
 UNREAD = "output_layer.weight"
 """The text encoder's guess of the next word, half a gibibyte that nobody asks for: it is not loaded."""
 _NEEDED = (
@@ -20,7 +28,6 @@ _NEEDED = (
     "tokenizer/tokenizer.model",
     *(f"{part}/config.json" for part in WEIGHTS),
 )
-_LONGEST_HEADER_BYTES = 100_000_000
 
 
 def missing(directory: Path) -> str | None:
@@ -34,9 +41,6 @@ def missing(directory: Path) -> str | None:
     for part in WEIGHTS:
         if not any((directory / part).glob("*.safetensors")):
             return f"{part}/*.safetensors"
-        for shard in _shards(directory / part):
-            if not (directory / part / shard).is_file():
-                return f"{part}/{shard}"
     return None
 
 
@@ -45,10 +49,34 @@ def half_variant(directory: Path) -> str | None:
     return "fp16" if any((directory / "unet").glob("*.fp16*.safetensors")) else None
 
 
-def weight_bytes(directory: Path, dtypes: Mapping[str, torch.dtype]) -> dict[str, int]:
-    """Of each part, in the precision that it will be loaded in, without `UNREAD`. ValueError: a file is not what its
-    name says."""
-    return {part: _numbers(directory / part) * dtype.itemsize for part, dtype in dtypes.items()}
+def shapes(part: Path, variant: str | None) -> Shapes:
+    """Of what `from_pretrained` would read: the copy of that precision, in one file or several. OSError, ValueError:
+    one of them is not there, or not what its name says."""
+    infix = f".{variant}" if variant else ""
+    whole = part / f"{WEIGHTS[part.name]}{infix}.safetensors"
+    index = part / f"{WEIGHTS[part.name]}.safetensors.index{infix}.json"
+    if whole.is_file() or not index.is_file():
+        return _header(whole)
+    files: Mapping[str, str] | None = read_object(index).get("weight_map")
+    if files is None:
+        raise ValueError(f"{index.name} has no weight_map")
+    return {name: shape for file in sorted(set(files.values())) for name, shape in _header(part / file).items()}
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """OSError, ValueError: it holds anything but a JSON object."""
+    try:
+        held: object = json.loads(file.read_text())
+    except ValueError:
+        held = None
+    if isinstance(held, dict):
+        return cast("dict[str, Any]", held)
+    raise ValueError(f"{file.name} is no JSON object")
+
+
+def weight_bytes(stored: Mapping[str, Shapes], dtypes: Mapping[str, torch.dtype]) -> dict[str, int]:
+    """Of each part, in the precision that it will be loaded in, without `UNREAD`."""
+    return {part: _numbers(stored[part]) * dtype.itemsize for part, dtype in dtypes.items()}
 
 
 def free_bytes(device: torch.device) -> int:
@@ -58,29 +86,20 @@ def free_bytes(device: torch.device) -> int:
     return min(_available_bytes(), container_bytes())
 
 
-def _shards(part: Path) -> Iterator[str]:
-    """What the part's own lists name, but for lists of which nothing is here: those are of another precision."""
-    for index in sorted(part.glob("*.safetensors.index*.json")):
-        shards: Sequence[str] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        if any((part / shard).is_file() for shard in shards):
-            yield from shards
+def _numbers(tensors: Shapes) -> int:
+    return sum(prod(shape) for name, shape in tensors.items() if name != UNREAD)
 
 
-def _numbers(part: Path) -> int:
-    """Weights of a part. Of one precision, where there are two."""
-    files = sorted(part.glob("*.safetensors"))
-    half = [file for file in files if ".fp16" in file.name]
-    return sum(_count(file) for file in (half or files))
-
-
-def _count(file: Path) -> int:
-    """A safetensors file begins with the length of its JSON header, which tells every tensor's shape. ValueError."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > _LONGEST_HEADER_BYTES:
-            raise ValueError(f"{file.name} is no safetensors file")
-        header: dict[str, dict[str, Any]] = json.loads(opened.read(length))
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name not in ("__metadata__", UNREAD))
+def _header(file: Path) -> Shapes:
+    """Also of a file that was cut short the header may be whole: `safe_open` compares it with the file's length."""
+    if not file.is_file():
+        raise ValueError(f"{file.name} is missing")
+    try:
+        lazy: Any = safe_open(file, framework="pt")
+        with lazy as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file.name} is no whole safetensors file: {error}") from error
 
 
 def _available_bytes() -> int:

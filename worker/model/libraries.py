@@ -7,10 +7,12 @@ named by the protocols below, which say exactly what this product uses.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateImportUsage=false
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 with warnings.catch_warnings():
     # diffusers' copy of ChatGLM is decorated with torch.jit.script, which torch 2.13 deprecates.
@@ -65,6 +67,22 @@ class _EncoderOnly(_ChatGLMModel):
 
 
 ChatGLMEncoder: Any = _EncoderOnly
+
+
+def empty_text_encoder(config: Mapping[str, Any]) -> Any:
+    """As the part's configuration describes it."""
+    return ChatGLMEncoder(ChatGLMConfig.from_dict(dict(config)))
+
+
+def as_loaded(model: Any, stored: Mapping[str, T]) -> dict[str, T]:
+    """By the names that `from_pretrained` loads them under: both libraries still read some older ones."""
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    names = {name.removeprefix(prefix): value for name, value in stored.items()}
+    if hasattr(model, "_fix_state_dict_keys_on_load"):
+        model._fix_state_dict_keys_on_load(names)  # noqa: SLF001 - it is diffusers' only list of them
+    return names
+
+
 StableDiffusionSafetyChecker: Any = _SafetyChecker
 
 

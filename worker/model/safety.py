@@ -30,7 +30,7 @@ class ConceptChecker:
     """Stable Diffusion's own: a picture is flagged when it is close to any of its concepts."""
 
     def __init__(self, checker: Path, extractor: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._model: Any = StableDiffusionSafetyChecker.from_pretrained(checker, dtype=dtype).eval().to(device)
+        self._model = _whole(StableDiffusionSafetyChecker, checker, dtype).to(device)
         self._extract: Any = CLIPImageProcessor.from_pretrained(extractor)
         self._device, self._dtype = device, dtype
 
@@ -46,7 +46,7 @@ class LabelChecker:
     """A classifier: flagged when the label `nsfw` gets at least half of the probability."""
 
     def __init__(self, directory: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._model: Any = AutoModelForImageClassification.from_pretrained(directory, dtype=dtype).eval().to(device)
+        self._model = _whole(AutoModelForImageClassification, directory, dtype).to(device)
         self._extract: Any = AutoImageProcessor.from_pretrained(directory)
         self._device, self._dtype = device, dtype
         labels: Mapping[int, str] = self._model.config.id2label
@@ -69,3 +69,11 @@ def open_safety_checker(directory: Path, *, device: torch.device, dtype: torch.d
         return LabelChecker(directory, device=device, dtype=dtype)
     beside = directory.parent / "feature_extractor"
     return ConceptChecker(directory, beside if beside.exists() else directory, device=device, dtype=dtype)
+
+
+def _whole(kind: Any, directory: Path, dtype: torch.dtype) -> Any:
+    """transformers fills in what the files lack, at random: such a checker would say anything. ValueError."""
+    model, told = kind.from_pretrained(directory, dtype=dtype, output_loading_info=True)
+    if told["missing_keys"]:
+        raise ValueError(f"{min(told['missing_keys'])} is missing")
+    return model.eval()

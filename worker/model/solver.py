@@ -38,6 +38,16 @@ NAMES = tuple(_RECIPES)
 _NOISY = frozenset({"EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler_SDE_karras"})
 _GROWING = frozenset({"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"})
 """Those whose latents are picture + sigma * noise, so that their size grows with sigma; the others' keep size one."""
+_REQUIRED = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")
+_PAINTED_WITH: Mapping[str, object] = {
+    "prediction_type": "epsilon",
+    "solver_order": 2,
+    "algorithm_type": "dpmsolver++",
+    "thresholding": False,
+    "use_flow_sigmas": False,
+    "variance_type": None,
+}
+"""What `clean`, `remembered`, `coefficients` and the UNet's output take for granted, as far as a schedule says it."""
 _TABLES = 256
 """Coefficient tables that are kept: one per name, steps and strength, at most 150 times 72 bytes each."""
 
@@ -46,6 +56,19 @@ def noise_scheduler(name: str, schedule: Mapping[str, object]) -> NoiseScheduler
     """diffusers' instance for fal's name; `schedule` is the checkpoint's scheduler configuration. KeyError: unknown."""
     kind, options = _RECIPES[name]
     return cast("NoiseScheduler", kind.from_config(schedule, **options))
+
+
+def check_schedule(schedule: Mapping[str, object]) -> None:
+    """Raises ValueError, or what diffusers raises, for one that not all of the solvers can paint with."""
+    for name in _REQUIRED:
+        if name not in schedule:
+            raise ValueError(f"{name} is missing")
+    for name, needed in _PAINTED_WITH.items():
+        if schedule.get(name, needed) != needed:
+            raise ValueError(f"{name} is {schedule[name]}, and this product paints with {needed}")
+    solvers = Solvers(schedule)
+    for name in NAMES:
+        solvers.open(name, steps=2, strength=1.0)
 
 
 def steps_to_do(steps: int, strength: float) -> int:
