@@ -1,10 +1,12 @@
 """Tells the world how requests ended: takes the webhooks that are due, signs them, posts them, plans the next try.
 
 The queue keeps what is due and how often it was tried, so nothing is lost with this process. Knows no engine.
-A target that fails or dawdles gets a quarter of the threads only, so that it cannot hold up the others.
+No tenant gets more than half of the threads that the others leave it, so nobody holds up everybody; and no target of
+a tenant gets more than a quarter of all before it has answered promptly, or when it fails or dawdles.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -27,11 +29,18 @@ from shared.wire import webhook
 _log = logging.getLogger(__name__)
 _SLOW_S: Final = 2.0
 _SPARE_S: Final = 15.0
-_POSTPONED_MS: Final = (1_000, 3_000)
+_SOON_MS: Final = (50, 250)
+_LATER_MS: Final = (1_000, 3_000)
+_CROWD: Final = 50
+"""So many postponed ones of a tenant come back at a time, and so many more each time later: a crowd of thousands must
+not keep the courier busy with looking at them."""
+_LOOKS: Final = 1_000
 _JITTER: Final = 0.2
-_MOST_TARGETS: Final = 10_000
+_MOST_LINES: Final = 10_000
 _ANONYMOUS: Final = "anonymous"
 """Receivers refuse an empty user id."""
+_Line = tuple[str, str]
+"""Tenant and target. Who posts to a wrong path of a host does not make it a slow one for the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +68,49 @@ class Webhooks:
         self._terms = terms
         self._pool = ThreadPoolExecutor(terms.threads, thread_name_prefix="webhook")
         self._lock = threading.Lock()
-        self._under_way: Counter[str] = Counter()
-        self._slow: dict[str, None] = {}
+        self._under_way: Counter[_Line] = Counter()
+        self._prompt: dict[_Line, bool] = {}
         self.done: Callable[[], object] = lambda: None
 
     def round(self) -> None:
         """Raises `ServiceUnavailable`."""
-        free = self._terms.threads - self._under_way.total()
-        if free <= 0:
-            return
         lease_ms = round((self._terms.timeout_s + _SPARE_S) * 1000)
-        for delivery in execute.run_sync(self._redis, commands.deliver(limit=free, lease_ms=lease_ms)):
-            target = _target(delivery.url)
-            if self._begin(target):
-                self._pool.submit(self._carry, delivery, target)
-            else:
-                by_ms = random.randint(*_POSTPONED_MS)
-                execute.run_sync(self._redis, commands.postpone(delivery.id, delivery.attempt, by_ms=by_ms))
+        postponed: Counter[str] = Counter()
+        for _ in range(_LOOKS):  # what is postponed must not hide what is due behind it
+            with self._lock:
+                free = self._terms.threads - self._under_way.total()
+            if free <= 0:
+                return
+            taken = execute.run_sync(self._redis, commands.deliver(limit=free, lease_ms=lease_ms))
+            if not taken:
+                return
+            for delivery in taken:
+                line = _line(delivery)
+                if self._begin(line):
+                    self._pool.submit(self._carry, delivery, line)
+                else:
+                    postponed[delivery.tenant] += 1
+                    by_ms = self._pause_ms(line) * (1 + postponed[delivery.tenant] // _CROWD)
+                    execute.run_sync(self._redis, commands.postpone(delivery.id, delivery.attempt, by_ms=by_ms))
 
     def close(self) -> None:
         """Ends when what is under way has ended; the rest is still in the queue."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _begin(self, target: str) -> bool:
+    def _begin(self, line: _Line) -> bool:
         with self._lock:
-            share = max(1, self._terms.threads // 4) if target in self._slow else self._terms.threads
-            if self._under_way[target] >= share:
+            of_tenant = sum(number for (tenant, _), number in self._under_way.items() if tenant == line[0])
+            left = self._terms.threads - (self._under_way.total() - of_tenant)
+            share = self._terms.threads if self._prompt.get(line) else max(1, self._terms.threads // 4)
+            if of_tenant >= math.ceil(left / 2) or self._under_way[line] >= share:
                 return False
-            self._under_way[target] += 1
+            self._under_way[line] += 1
             return True
 
-    def _carry(self, delivery: Delivery, target: str) -> None:
+    def _pause_ms(self, line: _Line) -> int:
+        return random.randint(*(_SOON_MS if self._prompt.get(line, True) else _LATER_MS))
+
+    def _carry(self, delivery: Delivery, line: _Line) -> None:
         began_s = time.monotonic()
         delivered = False
         try:
@@ -97,24 +118,21 @@ class Webhooks:
         except Exception:  # noqa: BLE001 - an edge: one webhook must not take the courier with it
             _log.exception("webhook failed", extra={"request": delivery.id})
         finally:
-            self._end(target, prompt=delivered and time.monotonic() - began_s < _SLOW_S)
+            self._end(line, prompt=delivered and time.monotonic() - began_s < _SLOW_S)
         try:
             self._settle(delivery, delivered=delivered)
         except ServiceUnavailable:
             _log.warning("webhook not settled: it will be sent again", extra={"request": delivery.id})
         self.done()
 
-    def _end(self, target: str, *, prompt: bool) -> None:
+    def _end(self, line: _Line, *, prompt: bool) -> None:
         with self._lock:
-            self._under_way[target] -= 1
-            if not self._under_way[target]:
-                del self._under_way[target]
-            if prompt:
-                self._slow.pop(target, None)
-            else:
-                if len(self._slow) >= _MOST_TARGETS:
-                    self._slow.clear()
-                self._slow[target] = None
+            self._under_way[line] -= 1
+            if not self._under_way[line]:
+                del self._under_way[line]
+            if len(self._prompt) >= _MOST_LINES:
+                self._prompt.clear()
+            self._prompt[line] = prompt
 
     def _deliver(self, delivery: Delivery) -> bool:
         """One POST, signed anew; anything but a 2xx is a failure, a redirect too."""
@@ -151,6 +169,10 @@ class Webhooks:
             _log.warning("webhook given up", extra=_fields(delivery))
         command = commands.settle(delivery.id, delivery.attempt, retry_in_ms=retry_in_ms, delivered=delivered)
         execute.run_sync(self._redis, command)
+
+
+def _line(delivery: Delivery) -> _Line:
+    return delivery.tenant, _target(delivery.url)
 
 
 def _target(url: str) -> str:

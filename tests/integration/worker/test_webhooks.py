@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt import PyJWK
 
+from shared import egress
 from shared.files.keys import result_body
 from shared.queue import commands, keys
 from shared.queue.records import Outcome
@@ -24,6 +25,7 @@ from tests.integration.worker.floor import DEADLINE_S, RETENTION_S, Floor
 from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
 from worker.courier import Courier
 from worker.settings import CourierSettings
+from worker.webhooks import Terms, Webhooks
 
 BODY: dict[str, Any] = {
     "images": [],
@@ -237,6 +239,78 @@ class TestFailures:
             assert [settled(floor, id) for id in many] == ["1"] * 8
         numbers = [floor.redis.execute_command("HGET", keys.request(id), "webhook_attempt") for id in many]
         assert numbers == ["1"] * 8, "those put off were not counted as tried"
+
+    def test_no_tenant_holds_up_the_others_however_many_names_its_receiver_has(
+        self, floor: Floor, there: Receiver
+    ) -> None:
+        hung, patience_s = threading.Event(), 3 * DEADLINE_S
+
+        def hang(_: Call) -> Answer:
+            assert hung.wait(patience_s)
+            return 200, {}, b""
+
+        with receiver() as stuck, courier(floor, courier_concurrency=4, webhook_timeout_s=patience_s):
+            stuck.answer = hang
+            names = ("127.0.0.1", "127.1", "0x7f.1", "0X7F.1", "2130706433", "0177.0.0.1")
+            urls = [stuck.url.replace("127.0.0.1", name) for name in names]
+            many = [over(floor, url, tenant=tenant) for tenant in ("bob", "eve") for url in urls]
+            for _ in range(3):
+                stuck.next()
+            assert settled(floor, over(floor, there.url, tenant="ann")) == "1"
+            assert stuck.calls.empty(), "half of the threads, then half of what is left"
+            hung.set()
+            assert [settled(floor, id) for id in many] == ["1"] * 12
+        told = [floor.redis.execute_command("HGET", keys.request(id), "webhook_attempt") for id in many]
+        assert told == ["1"] * 12, "those put off were not counted as tried"
+
+    def test_a_receiver_that_was_never_met_gets_a_quarter_until_it_has_answered(
+        self, floor: Floor, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.webhooks._SLOW_S", DEADLINE_S)
+        at_once, hung = threading.Barrier(3), threading.Event()
+
+        def hang(_: Call) -> Answer:
+            assert hung.wait(DEADLINE_S)
+            return 200, {}, b""
+
+        there.answer = hang
+        with receiver() as other, courier(floor, courier_concurrency=6):
+            many = [over(floor, there.url) for _ in range(6)]
+            there.next()
+            assert settled(floor, over(floor, other.url)) == "1"
+            assert there.calls.empty()
+            hung.set()
+            assert [settled(floor, id) for id in many] == ["1"] * 6
+
+            def together(_: Call) -> Answer:
+                at_once.wait(DEADLINE_S)
+                return 200, {}, b""
+
+            there.answer = together
+            assert [settled(floor, id) for id in [over(floor, there.url) for _ in range(3)]] == ["1"] * 3
+
+    def test_a_crowd_of_one_tenant_does_not_hide_what_is_due_behind_it(self, floor: Floor, there: Receiver) -> None:
+        hung = threading.Event()
+
+        def hang(_: Call) -> Answer:
+            assert hung.wait(DEADLINE_S)
+            return 200, {}, b""
+
+        with receiver() as stuck:
+            stuck.answer = hang
+            for _ in range(200):
+                over(floor, stuck.url, tenant="bob")
+            behind = over(floor, there.url, tenant="ann")
+            webhooks = Webhooks(
+                floor.redis,
+                floor.store,
+                load_or_create_keys(floor.folder / "keys"),
+                Terms(timeout_s=DEADLINE_S, retry_s=(), threads=4, allow=egress.Allow.parse("127.0.0.1")),
+            )
+            webhooks.round()
+            assert settled(floor, behind) == "1"
+            hung.set()
+            webhooks.close()
 
 
 class TestProcess:
