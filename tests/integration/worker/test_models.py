@@ -28,3 +28,12 @@ def test_offline_without_the_model_is_a_wrong_setting(floor: Floor, spawn: Spawn
     worker = spawn(ready=False, KOLORS_MODEL=REPOSITORY, MODEL_OFFLINE="true", DEVICE="cpu")
     worker.said("KOLORS_MODEL: somebody/kolors cannot be fetched: it was not downloaded before")
     assert worker.exit_status() == 2
+
+
+def test_a_schedule_that_the_steps_cannot_follow_is_a_wrong_setting(floor: Floor, spawn: Spawn, tmp_path: Path) -> None:
+    model = random_checkpoint(tmp_path)
+    schedule = model / "scheduler" / "scheduler_config.json"
+    schedule.write_text(schedule.read_text().replace('"epsilon"', '"v_prediction"'))
+    worker = spawn(ready=False, KOLORS_MODEL=str(model), DEVICE="cpu")
+    worker.said(f"KOLORS_MODEL: the scheduler of {model} cannot be loaded: prediction_type is v_prediction")
+    assert worker.exit_status() == 2
