@@ -19,6 +19,12 @@ MAX_PX = 1_000_000
 Pixel = tuple[int, ...]
 
 
+@pytest.fixture(autouse=True)
+def _pillows_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`decode` sets it for the process, for good: a worker has one limit, and a process of tests has many."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+
+
 def pixel_at(picture: Image.Image, x: int, y: int) -> Pixel:
     pixel = picture.getpixel((x, y))
     assert isinstance(pixel, tuple)
