@@ -1,7 +1,8 @@
-"""Trains the demonstration checkpoint: `python -m training [--minutes M] [--work DIR] [--out DIR]`.
+"""Trains the demonstration checkpoint: `python -m training [--minutes M] [--work DIR] [--out DIR] [--start DIR]`.
 
 Stops cleanly after the minutes are over and goes on from there when started again with the same folder. When the
-autoencoder is done it writes the checkpoint, with the denoiser as far as it has come.
+autoencoder is done it writes the checkpoint, with the denoiser as far as it has come. From the checkpoint at `--start`
+it takes the autoencoder and the tokenizer as they are, and the denoiser to train it further.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, KolorsImg2ImgPipeline
 
 from training import architecture, autoencoder, denoiser, export, tokenizer
 from training.run import Run
@@ -32,11 +33,20 @@ def train_autoencoder(work: Path, deadline: float | None) -> AutoencoderKL | Non
     return run.averaged
 
 
-def train_denoiser(work: Path, encoder: AutoencoderKL, captions: denoiser.Captions, deadline: float | None) -> Run:
+def train_denoiser(
+    work: Path,
+    encoder: AutoencoderKL,
+    captions: denoiser.Captions,
+    deadline: float | None,
+    trained: KolorsImg2ImgPipeline | None,
+) -> Run:
     torch.manual_seed(SEED + 1)
     model = denoiser.Denoiser()
+    if trained:
+        model.text_encoder.load_state_dict(trained.text_encoder.state_dict())
+        model.unet.load_state_dict(trained.unet.state_dict())
     albums = {kind: denoiser.album(encoder, kind, work, SEED) for kind in denoiser.KINDS}
-    run = Run("denoiser", model, work, denoiser.PLAN, deadline)
+    run = Run("denoiser", model, work, denoiser.FURTHER if trained else denoiser.PLAN, deadline)
     batches = denoiser.batches(albums, captions, random.Random(SEED + run.step))
     run.train(batches, lambda batch: denoiser.loss_of(model, batch))
     return run
@@ -47,16 +57,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop after so many; start again to go on")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="where the state is kept")
     parser.add_argument("--out", type=Path, default=Path(".training/checkpoint"), help="where the checkpoint goes")
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.minutes * 60 if arguments.minutes else None
-    encoder = train_autoencoder(arguments.work, deadline)
+    trained = KolorsImg2ImgPipeline.from_pretrained(arguments.start, dtype=torch.float32) if arguments.start else None
+    encoder = trained.vae if trained else train_autoencoder(arguments.work, deadline)
     if encoder is None:
         return
-    words = tokenizer.build(arguments.work, SEED)
-    run = train_denoiser(arguments.work, encoder, denoiser.Captions(words), deadline)
+    words = trained.tokenizer if trained else tokenizer.build(arguments.work, SEED)
+    run = train_denoiser(arguments.work, encoder, denoiser.Captions(words), deadline, trained)
     export.write(arguments.out, encoder, run.averaged, words)
 
 

@@ -5,6 +5,11 @@
 w is min(SNR, 5) / SNR but at least 0.1 (Hang et al., "Efficient Diffusion Training via Min-SNR Weighting
 Strategy", 2023). The other terms weigh the error's slow parts, which the colours of a house and of a sky hang on.
 One caption in eight is replaced by the empty prompt, so that guidance has something to push away from.
+
+Half of the others are edits, the states that image-to-image passes through: the noise holds what a run that began at a
+step t₀ ≥ t with another picture of the same place leaves of it until the end, r(t₀) · (other - picture), where r is
+√(ᾱ / (1 - ᾱ)). The caption names what is different. Without these, the words are never at odds with what shows through
+the noise, and the model learns to believe its eyes.
 """
 
 import random
@@ -23,11 +28,13 @@ from training import architecture
 from training.autoencoder import to_tensor
 from training.drawing import draw
 from training.run import Plan
-from training.scenes import Scene, caption, close_up, compose
+from training.scenes import Scene, caption, close_up, compose, differences, sibling
 from training.tokenizer import PROMPT_TOKENS
 from worker.model.architecture import SCALING_FACTOR, noise_schedule
 
 PLAN = Plan(steps=11500, learning_rate=1e-3, warm_up=200)
+FURTHER = Plan(steps=3000, learning_rate=5e-4, warm_up=200)
+"""For weights that are trained already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +60,19 @@ KINDS = (
 KEPT: Tensor = noise_schedule().alphas_cumprod
 """(timesteps,) How much of the picture's variance is left at each."""
 EMPTY = 1 / 8
+EDITS = 1 / 2
+EDITED_FROM = 600
+"""The last step at which an edit begins: at lower strengths the picture is meant to stay."""
 LENGTHS = {48: 0.75, PROMPT_TOKENS: 0.25}
 """Tokens a caption is padded to -> share of the steps. Kolors always pads to 256, at half again the cost of a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Scenes of one size and their latents, (n, 4, height / 8, width / 8), already scaled, in fp16."""
+    """Pairs of scenes of one size, of one place each, and their latents, (pairs, 2, 4, height / 8, width / 8), already
+    scaled, in fp16."""
 
-    scenes: list[Scene]
+    pairs: list[tuple[Scene, Scene]]
     latents: Tensor
 
 
@@ -70,15 +81,17 @@ def album(autoencoder: AutoencoderKL, kind: Kind, folder: Path, seed: int) -> Al
     """Draws and encodes the scenes of one kind once; found again in `folder` later."""
     rng = random.Random(f"{seed} {kind.width} {kind.height}")
     scenes = [kind.composed(rng) for _ in range(kind.count)]
-    kept = folder / f"latents-{kind.name}.pt"
+    pairs = [(scene, sibling(scene, rng)) for scene in scenes]
+    kept = folder / f"pairs-{kind.name}.pt"
     if not kept.exists():
         parts: list[Tensor] = []
-        for k in range(0, kind.count, 20):
-            pictures = torch.stack([to_tensor(draw(scene, kind.width, kind.height)) for scene in scenes[k : k + 20]])
-            latents = autoencoder.encode(pictures.to(memory_format=torch.channels_last)).latent_dist.mean
-            parts.append((latents * SCALING_FACTOR).half())
+        for k in range(0, kind.count, 10):
+            drawn = [draw(scene, kind.width, kind.height) for pair in pairs[k : k + 10] for scene in pair]
+            pictures = torch.stack([to_tensor(picture) for picture in drawn]).to(memory_format=torch.channels_last)
+            latents = autoencoder.encode(pictures).latent_dist.mean * SCALING_FACTOR
+            parts.append(latents.half().unflatten(0, (-1, 2)))
         torch.save(torch.cat(parts), kept)
-    return Album(scenes, torch.load(kept, weights_only=True))
+    return Album(pairs, torch.load(kept, weights_only=True))
 
 
 class Denoiser(nn.Module):
@@ -128,16 +141,28 @@ def batches(albums: dict[Kind, Album], captions: Captions, rng: random.Random) -
     while True:
         kind = rng.choices(KINDS, [kind.share for kind in KINDS])[0]
         shown, count = albums[kind], kind.batch
-        picked = [rng.randrange(len(shown.scenes)) for _ in range(count)]
-        texts = ["" if rng.random() < EMPTY else caption(shown.scenes[k], rng) for k in picked]
-        clean = shown.latents[picked].float()
+        picked = [rng.randrange(len(shown.pairs)) for _ in range(count)]
+        texts, edits = zip(*(_told(*shown.pairs[k], rng) for k in picked), strict=True)
+        clean, other = shown.latents[picked].float().unbind(1)
         low = torch.where(torch.rand(count, generator=generator) < 0.4, 400, 0)
         timesteps = low + (torch.rand(count, generator=generator) * (1100 - low)).long()
-        noise = torch.randn(clean.shape, generator=generator)
+        low = timesteps.clamp(min=EDITED_FROM)
+        begun = low + (torch.rand(count, generator=generator) * (1100 - low)).long()
+        left = torch.tensor(edits) * (KEPT[begun] / (1 - KEPT[begun])).sqrt()
+        noise = torch.randn(clean.shape, generator=generator) + left[:, None, None, None] * (other - clean)
         share = KEPT[timesteps][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
-        yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, captions.tokens(texts, length))
+        tokens = captions.tokens(list(texts), length)
+        yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, tokens)
+
+
+def _told(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
+    """The caption of `scene`, and whether it asks for an edit of `other`."""
+    if rng.random() < EMPTY:
+        return "", False
+    edit = rng.random() < EDITS
+    return caption(scene, rng, differences(scene, other) if edit else frozenset()), edit
 
 
 def loss_of(model: Denoiser, batch: Batch) -> Tensor:

@@ -1,4 +1,5 @@
-"""A scene -> pixels, with Pillow and numpy. The same scene is the same picture, at any size.
+"""A scene -> pixels, with Pillow and numpy. The same scene is the same picture, at any size; where everything stands
+hangs on its seed alone, so that the same place can be drawn in another season or light.
 
 Painted back to front at twice the size and scaled down: sky, sun or moon, relief, ground, water, trees, house,
 boat, animal, weather, style.
@@ -42,6 +43,7 @@ PAINTS: dict[str, Colour] = {
     "white": (240, 238, 232),
     "green": (60, 150, 75),
     "purple": (135, 60, 165),
+    "grey": (170, 166, 160),
 }
 LIGHT: dict[str, tuple[float, Colour]] = {
     "day": (1.0, (255, 255, 255)),
@@ -63,7 +65,7 @@ class _Canvas:
     def __init__(self, scene: Scene, width: int, height: int) -> None:
         self.scene = scene
         self.width, self.height = width, height
-        self.rng = random.Random(scene.seed)
+        self.begin("sky")
         self.horizon = self.rng.uniform(0.42, 0.66)
         self.shore = 0.88
         """Nothing that stands on the ground has its foot below this."""
@@ -72,6 +74,10 @@ class _Canvas:
         self._light = [shade * dull * t / 255 for t in tint]
         self.image = Image.fromarray(self._sky())
         self.draw = ImageDraw.Draw(self.image)
+
+    def begin(self, part: str) -> None:
+        """Every part draws its own lots: how many one of them took must not move the next."""
+        self.rng = random.Random(f"{self.scene.seed} {part}")
 
     def lit(self, colour: Colour, jitter: int = 0) -> Colour:
         moved = self.rng.randint(-jitter, jitter) if jitter else 0
@@ -291,19 +297,27 @@ def _styled(canvas: _Canvas) -> Image.Image:
 def draw(scene: Scene, width: int = 256, height: int = 256) -> Image.Image:
     """RGB, `width` × `height` pixels."""
     canvas = _Canvas(scene, width * 2, height * 2)
+    canvas.begin("lights")
     _lights(canvas)
+    canvas.begin("land")
     _land(canvas)
+    canvas.begin("water")
     boat_y = _water(canvas) if scene.water else 0.9
+    canvas.begin("trees")
     if scene.trees:
         many = canvas.rng.randint(1, 9)
         feet = sorted(canvas.rng.uniform(canvas.horizon + 0.03, canvas.shore) for _ in range(many))
         for foot in feet:
             _tree(canvas, canvas.rng.random(), foot, 0.09 + 0.35 * (foot - canvas.horizon))
+    canvas.begin("house")
     if scene.house:
         _house(canvas, scene.house)
+    canvas.begin("boat")
     if scene.boat:
         _boat(canvas, scene.boat, boat_y)
+    canvas.begin("animal")
     if scene.animal:
         _animal(canvas, scene.animal)
+    canvas.begin("weather")
     _weather(canvas)
     return _styled(canvas).resize((width, height), Image.Resampling.BOX)

@@ -5,13 +5,16 @@ disagree. A caption names only some of what is there: users do the same.
 """
 
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Set
+from dataclasses import dataclass, fields, replace
 
 TIMES = ("day", "sunset", "night", "dawn")
 GROUNDS = ("grass", "autumn", "snow", "sand")
 WEATHERS = ("clear", "cloudy", "rain", "fog", "snowfall")
 RELIEFS = ("plain", "hills", "mountains")
 COLOURS = ("red", "blue", "yellow", "white", "green", "purple")
+UNNAMED = "grey"
+"""The colour of houses that nobody would mention."""
 TREES = ("round", "pine", "palm")
 ANIMALS = ("sheep", "cow", "cat", "bird")
 STYLES = ("plain", "watercolour", "oil", "sketch", "pixel")
@@ -62,6 +65,32 @@ def compose(rng: random.Random) -> Scene:
 def close_up(rng: random.Random) -> Scene:
     """A scene before a house. In the others it is so small that its colour hardly counts."""
     return replace(compose(rng), house=rng.choice(COLOURS), near=True, weather="clear", style="plain", animal=None)
+
+
+def sibling(scene: Scene, rng: random.Random) -> Scene:
+    """The same place in another light, season or weather, or its house in another colour; now and then in two of them.
+    A summer's day most often, as people's pictures are.
+    """
+    values: dict[str, dict[str, int]] = {
+        "time": dict(zip(TIMES, (6, 1, 1, 1), strict=True)),
+        "ground": dict(zip(GROUNDS, (6, 2, 1, 2), strict=True)),
+        "weather": dict(zip(WEATHERS, (6, 1, 1, 1, 1), strict=True)),
+    }
+    weights = {"time": 4, "ground": 5, "weather": 2}
+    if scene.house:
+        values["house"] = dict.fromkeys(COLOURS, 1) | {UNNAMED: 4}
+        weights["house"] = 10 if scene.near else 2
+    changed: dict[str, str] = {}
+    for _ in range(rng.choices((1, 2), (3, 1))[0]):
+        name = rng.choices(list(weights), list(weights.values()))[0]
+        others = {value: weight for value, weight in values[name].items() if value != getattr(scene, name)}
+        changed[name] = rng.choices(list(others), list(others.values()))[0]
+    return replace(scene, **changed)
+
+
+def differences(one: Scene, other: Scene) -> frozenset[str]:
+    """The names of the fields in which they differ."""
+    return frozenset(field.name for field in fields(Scene) if getattr(one, field.name) != getattr(other, field.name))
 
 
 ENGLISH: dict[str, tuple[str, ...]] = {
@@ -141,32 +170,40 @@ def _coloured(thing: str, colour: str, chinese: bool, rng: random.Random) -> str
     return rng.choice((f"a {colour} {noun}", f"{colour} {noun}"))
 
 
-def caption(scene: Scene, rng: random.Random) -> str:
-    """A sentence about some of what is there, in English or (one in four) Chinese. Time and ground are named
-    most often: they change the picture most. An unremarkable style or relief is seldom worth a word, and sometimes a
-    house, the time or the ground is all that is mentioned, as in the shortest of prompts.
+def caption(scene: Scene, rng: random.Random, named: Set[str] = frozenset()) -> str:
+    """A sentence about some of what is there, in English or (one in four) Chinese, and about the fields `named` in any
+    case; one in two of those about nothing else. Time and ground are named most often: they change the picture most. An
+    unremarkable style or relief is seldom worth a word, and sometimes a house, the time or the ground is all that is
+    mentioned, as in the shortest of prompts.
     """
     chinese = rng.random() < 0.25
     words = CHINESE if chinese else ENGLISH
-    if scene.house and rng.random() < 0.2:
-        return _opened([_coloured("house", scene.house, chinese, rng)], chinese, rng)
-    if rng.random() < 0.2:
-        return _opened([rng.choice(words[rng.choice((scene.time, scene.ground))])], chinese, rng)
-    chances: list[tuple[str | None, float]] = [
-        (scene.time, 0.75),
-        (scene.ground, 0.7),
-        (scene.weather, 0.3 if scene.weather == "clear" else 0.7),
-        (scene.relief, 0.15 if scene.relief == "plain" else 0.4),
-        (scene.water, 0.6),
-        (scene.trees, 0.6),
-        (scene.animal, 0.7),
-        (None if scene.style == "plain" else scene.style, 0.9),
-    ]
-    said = [rng.choice(words[name]) for name, chance in chances if name and rng.random() < chance]
-    if scene.house and rng.random() < (1.0 if scene.near else 0.75):
-        said.append(_coloured("house", scene.house, chinese, rng))
-    if scene.boat and rng.random() < 0.75:
-        said.append(_coloured("boat", scene.boat, chinese, rng))
+    alone = rng.random()
+    if named:
+        only = named if alone < 0.5 else None
+    elif alone < 0.2 and scene.house:
+        only = {"house"}
+    else:
+        only = {rng.choice(("time", "ground"))} if 0.2 <= alone < 0.4 else None
+    chances = {
+        "time": 0.75,
+        "ground": 0.7,
+        "weather": 0.3 if scene.weather == "clear" else 0.7,
+        "relief": 0.15 if scene.relief == "plain" else 0.4,
+        "water": 0.6,
+        "trees": 0.6,
+        "animal": 0.7,
+        "style": 0 if scene.style == "plain" else 0.9,
+        "house": 1 if scene.near else 0.75,
+        "boat": 0.75,
+    }
+    said: list[str] = []
+    for field, chance in chances.items():
+        value = getattr(scene, field)
+        if value is None or not (field in only if only else field in named or rng.random() < chance):
+            continue
+        coloured = field in ("house", "boat")
+        said.append(_coloured(field, value, chinese, rng) if coloured else rng.choice(words[value]))
     rng.shuffle(said)
     return _opened(said, chinese, rng)
 

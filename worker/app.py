@@ -153,6 +153,7 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         return FakeRunner(pace=lambda: time.sleep(step_s)) if step_s else FakeRunner(), "none"
     from worker.engine.runner import TorchRunner
     from worker.model.checkpoint import Wanted, open_checkpoint
+    from worker.model.lossy import has_eight_bits
     from worker.model.tuning import keep_compiled, tuned_for
 
     wanted = Wanted(
@@ -172,7 +173,13 @@ def open_runner(settings: WorkerSettings) -> tuple[Any, str]:
         compile=None if settings.compile == "auto" else settings.compile,
         graphs=settings.cuda_graphs,
         fixed_rows=settings.fixed_rows is not None,
+        lossy_fp8=settings.lossy_fp8,
+        lossy_step_cache=settings.lossy_step_cache or 1,
     )
+    if tuning.lossy_fp8 and not has_eight_bits(device):
+        raise WrongSetting("LOSSY_FP8", f"{checkpoint.device.name} has no 8-bit products")
+    if tuning.lossy:
+        _log.warning("lossy (%s): pictures are not what the model makes by itself", tuning.lossy)
     if tuning.compile != "off":
         _log.info("what is compiled is kept in %s", keep_compiled(settings.compile_cache, checkpoint.device.name))
     return TorchRunner(checkpoint, fixed_rows=settings.fixed_rows, tuning=tuning), str(device)

@@ -49,6 +49,10 @@ class WorkerSettings(Settings):
     """Where compiled code is kept for the next start; unset means `{data_dir}/compiled`."""
     cuda_graphs: bool = True
     """Repeats steps as CUDA graphs: they cost the host next to nothing, and some GPU memory."""
+    lossy_fp8: bool = False
+    """8-bit products in the UNet's transformers: faster on cards that have them, and another picture."""
+    lossy_step_cache: int | None = Field(default=None, ge=2, le=10)
+    """The whole UNet in every so-manyth step of a request only: about as many times faster, and another picture."""
     safety_checker: str = "auto"
     """`auto` takes what belongs to the model, `off` flags nothing; otherwise a directory or a hub id."""
 
@@ -56,6 +60,13 @@ class WorkerSettings(Settings):
     @classmethod
     def _number(cls, rows: object) -> object:
         return int(rows) if isinstance(rows, str) and rows.isdigit() else rows
+
+    @field_validator("lossy_step_cache")
+    @classmethod
+    def _needs_levels_of_their_own(cls, each: int | None, info: ValidationInfo) -> int | None:
+        if each is not None and info.data.get("compile") == "whole":
+            raise ValueError("does not go with COMPILE=whole: take blocks")
+        return each
 
     worker_name: str = "worker"
     """Names the pid file, and with the host's name and the pid the worker's presence."""

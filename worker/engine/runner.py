@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shared.errors import OutOfMemory
 from worker.engine import batch
+from worker.engine.batch import Prediction
 from worker.engine.caps import Caps
 from worker.engine.job import Job
 from worker.engine.protocol import BatchKey, Decoded, Unusable
@@ -78,6 +79,7 @@ class TorchRunner:
             "model": self.checkpoint.name,
             "dtype": _name(self.checkpoint.dtype),
             "rows": str(self._fixed_rows or "free"),
+            "lossy": self.tuning.lossy,
         }
 
     def slots(self, key: BatchKey) -> int:
@@ -106,7 +108,7 @@ class TorchRunner:
             return state
 
     @torch.inference_mode()
-    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Tensor]:
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Prediction]:
         with faults_of(self._device):
             self._device.pace()
             for state in states:
@@ -114,21 +116,28 @@ class TorchRunner:
                     self._device.wait(state.ready, *state.tensors)
                     state.ready = None
             denoiser = self._model(states[0].key.dtype).denoiser
-            return batch.predict(denoiser, self._device, states, slots, fixed_rows=self._fixed_rows)
+            return batch.predict(
+                denoiser,
+                self._device,
+                states,
+                slots,
+                fixed_rows=self._fixed_rows,
+                step_cache=denoiser.tuning.lossy_step_cache,
+            )
 
     @torch.inference_mode()
-    def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Tensor]) -> Sequence[Exception | None]:
+    def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Prediction]) -> Sequence[Exception | None]:
         """Alone by diffusers' own step, bitwise, where the tuning says so; else, and in company, all at once, which is
         exact but for rounding, and the same whatever the company."""
         moves = [
-            Move(state.solver, state.step, said, state.latents, state.generators)
+            Move(state.solver, state.step, said.noise, state.latents, state.generators)
             for state, said in zip(states, predictions, strict=True)
         ]
         with faults_of(self._device):
             stock = len(moves) == 1 and self.tuning.stock_steps
             after = [_step(moves[0])] if stock else step_together(moves, self._device)
         for state, said, latents in zip(states, predictions, after, strict=True):
-            state.before, state.said, state.latents = state.latents, said, latents
+            state.before, state.said, state.latents, state.deep = state.latents, said.noise, latents, said.deep
             state.step += 1
             if state.step == state.steps:
                 state.ended = self._device.mark()
@@ -227,7 +236,7 @@ class TorchRunner:
         if dtype not in self._models:
             target = {_name(known): known for known in _MORE_PRECISE.values()}[dtype]
             unet, vae = copy.deepcopy((self.checkpoint.unet, self.checkpoint.vae))
-            seldom = replace(self.tuning, compile="off", graphs=False)
+            seldom = replace(self.tuning.exact, compile="off", graphs=False)
             self._models[dtype] = self._tuned(unet.to(dtype=target), vae.to(dtype=target), seldom)
         return self._models[dtype]
 

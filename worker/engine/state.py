@@ -19,6 +19,8 @@ class DenoiseState:
     generators  one per picture, seeded seed + k; each served its encoded sample and its first noise already
     positive    as the denoiser heard it; so is the negative one
     negative    None without guidance (guidance_scale <= 1): then a picture is one row of a call, not two
+    deep        what the last step that ran the whole UNet left for those after it that do not, for each picture: (rows,
+                channels, h, w), its negative row first; empty where every step runs the whole
     before      the latents that `said` was predicted from, both of the last step, for previews
     ready       the device's name for the moment from which all of this may be read
     ended       that of the last step
@@ -32,6 +34,7 @@ class DenoiseState:
     positive: Prompt
     negative: Prompt | None
     step: int = 0
+    deep: Sequence[Tensor] = ()
     before: Tensor | None = None
     said: Tensor | None = None
     ready: object = None

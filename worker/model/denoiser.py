@@ -14,10 +14,10 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import torch
 from torch import Tensor
 
-from worker.model import inventory
+from worker.model import inventory, lossy
 from worker.model.attention import PromptOnce, fuse_qkv
-from worker.model.device import Device
-from worker.model.graphs import Builder, Call, Inputs, Seats, Shape
+from worker.model.device import Device, Tensors
+from worker.model.graphs import Builder, Call, Inputs, Said, Seats, Shape
 from worker.model.libraries import UNet
 from worker.model.prompt import Prompt
 from worker.model.tuning import Tuning, surviving_cudnn
@@ -40,12 +40,19 @@ class Denoiser:
     def __init__(self, unet: UNet, device: Device, tuning: Tuning) -> None:
         self.dtype = unet.dtype
         self._device = device
-        self._tuning = tuning
+        self.tuning = tuning
         self._plain = _twin(unet)
         self._plain.to(memory_format=torch.channels_last if tuning.channels_last else torch.contiguous_format)
         if tuning.fused_qkv:
             fuse_qkv(self._plain)
         self._once = PromptOnce(self._plain) if tuning.prompt_once else None
+        if tuning.lossy_fp8:
+            lossy.round_linears(self._plain)
+        self._outermost: Any = None
+        if tuning.lossy_step_cache > 1:
+            lossy.note_deep(self._plain)
+            self._outermost = _twin(self._plain)
+            lossy.keep_outermost(self._outermost)
         self._heard: WeakKeyDictionary[Prompt, ReferenceType[Prompt]] = WeakKeyDictionary()
         self._compiled: Any = None
         self._compiles = tuning.compile != "off"
@@ -67,8 +74,17 @@ class Denoiser:
         self._like = self._like or heard
         return heard
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        """The noise in latents (rows, 4, h, w), scaled for the UNet, at (rows,) timesteps; a heard prompt a row."""
+    def __call__(
+        self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt], *, deep: Tensor | None = None
+    ) -> Said:
+        """The noise in latents (rows, 4, h, w), scaled for the UNet, at (rows,) timesteps; a heard prompt a row.
+
+        With `deep` from a call before, only the UNet's outermost level is run.
+        """
+        if deep is not None:
+            lossy.give_deep(self._outermost, deep)
+            noise, *_ = self._forward(self._outermost, self._inputs(latents, timesteps, prompts))
+            return Said(_plainly(noise), deep)
         if self._builder is not None:
             shape = _bucket(*latents.shape)
             if (call := self._builder.find(shape)) is not None:
@@ -89,16 +105,19 @@ class Denoiser:
         if self._builder is not None:
             self._builder.close()
 
-    def _by_itself(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        layout = torch.channels_last if self._tuning.channels_last else torch.preserve_format
-        inputs = Inputs(
+    def _by_itself(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
+        noise, *deep = self._forward(self._plain, self._inputs(latents, timesteps, prompts))
+        return Said(_plainly(noise) if self.tuning.channels_last else noise, *(deep or [None]))
+
+    def _inputs(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Inputs:
+        layout = torch.channels_last if self.tuning.channels_last else torch.preserve_format
+        return Inputs(
             latents.to(self.dtype, memory_format=layout),
             timesteps,
             torch.cat([prompt.embeds for prompt in prompts]),
             torch.cat([prompt.pooled for prompt in prompts]),
             self._size(*latents.shape[-2:]).expand(len(latents), -1),
         )
-        return _plainly(_forward(self._plain, inputs)) if self._tuning.channels_last else _forward(self._plain, inputs)
 
     def _size(self, height: int, width: int) -> Tensor:
         """(1, 6): what the UNet is told about the picture: its size, nothing cut off, and its size again."""
@@ -118,7 +137,7 @@ class Denoiser:
                 return None
             if self._compiles:
                 try:
-                    self._compiled = self._compiled or _compiled(self._plain, self._tuning)
+                    self._compiled = self._compiled or _compiled(self._plain, self.tuning)
                     return self._record(self._compiled, shape, seats)
                 except torch.OutOfMemoryError:
                     _log.warning("no memory to build for %s", shape)
@@ -126,7 +145,7 @@ class Denoiser:
                 except Exception:  # noqa: BLE001 - whatever a compiler may raise; there is another way
                     _log.warning("cannot compile for %s: from now on without compiling", shape, exc_info=True)
                     self._compiles = False
-            if not self._tuning.graphs:
+            if not self.tuning.graphs:
                 return None
             try:
                 return self._record(self._plain, shape, seats)
@@ -139,34 +158,38 @@ class Denoiser:
             row_bytes = self._like.size_bytes
             fit = inventory.free_bytes(self._device.torch) // _SEATS_SHARE // row_bytes
             rows = min(_MOST_ROWS, fit)
-            self._seats = Seats(rows, self._like, self._size, channels_last=self._tuning.channels_last)
+            self._seats = Seats(rows, self._like, self._size, channels_last=self.tuning.channels_last)
         return self._seats
 
     def _record(self, unet: Any, shape: Shape, seats: Seats) -> Call:
         inputs = seats.of(shape)
-        if self._tuning.compile == "whole":
+        if self.tuning.compile == "whole":
             _open_rows(inputs)
+        forward = partial(self._forward, unet, inputs)
         for _ in range(_RUNS):
-            _forward(unet, inputs)
-        forward = partial(_forward, unet, inputs)
-        again = self._recorder(forward) if self._tuning.graphs else forward
+            forward()
+        again = self._recorder(forward) if self.tuning.graphs else forward
         self._device.finish()
 
-        def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
             seats.take(latents, timesteps, prompts)
-            return _plainly(again()[: len(latents)])
+            noise, *deep = (each[: len(latents)] for each in again())
+            return Said(_plainly(noise), *(deep or [None]))
 
         return call
 
+    # ---- on either
 
-def _forward(unet: Any, inputs: Inputs) -> Tensor:
-    return unet(
-        inputs.latents,
-        inputs.timesteps,
-        encoder_hidden_states=inputs.embeds,
-        added_cond_kwargs={"text_embeds": inputs.pooled, "time_ids": inputs.sizes},
-        return_dict=False,
-    )[0]
+    def _forward(self, unet: Any, inputs: Inputs) -> Tensors:
+        """The noise; and what lies beneath the outermost level, where that can be run alone."""
+        noise: Tensor = unet(
+            inputs.latents,
+            inputs.timesteps,
+            encoder_hidden_states=inputs.embeds,
+            added_cond_kwargs={"text_embeds": inputs.pooled, "time_ids": inputs.sizes},
+            return_dict=False,
+        )[0]
+        return (noise,) if self._outermost is None else (noise, lossy.deep_of(unet))
 
 
 def _plainly(noise: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shared.errors import DeviceLost, OutOfMemory
 
-Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
+Tensors = tuple[Tensor, ...]
+Record = Callable[[Callable[[], Tensors]], Callable[[], Tensors]]
 Purpose = Literal["build", "copy", "finish", "prepare"]
 """Of a stream. Steps go down the thread's own: CUDA's default one."""
 
@@ -140,7 +141,7 @@ class Gpu:
     def recorder(self) -> Record:
         kept: list[torch.cuda.CUDAGraph] = []  # the first one: their memory is there for as long as one of them is
 
-        def record(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
             graph = torch.cuda.CUDAGraph()
             pool = kept[0].pool() if kept else None
             # Other threads go on using the device meanwhile: only this one must do nothing that cannot be recorded.
@@ -164,10 +165,10 @@ class _Replay:
     """`call` holds what the graph reads."""
 
     graph: torch.cuda.CUDAGraph
-    said: Tensor
-    call: Callable[[], Tensor]
+    said: Tensors
+    call: Callable[[], Tensors]
 
-    def __call__(self) -> Tensor:
+    def __call__(self) -> Tensors:
         self.graph.replay()
         return self.said
 

@@ -49,8 +49,17 @@ class Inputs:
     sizes: Tensor
 
 
-Call = Callable[[Tensor, Tensor, Sequence[Prompt]], Tensor]
-"""Latents, timesteps and prompts, one a row, to the noise in them."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """By a call: the noise, (rows, 4, h, w); and what the UNet's levels beneath the outermost say, (rows, channels, h,
+    w), where later calls may do without them."""
+
+    noise: Tensor
+    deep: Tensor | None
+
+
+Call = Callable[[Tensor, Tensor, Sequence[Prompt]], Said]
+"""Latents, timesteps and prompts, one a row."""
 
 
 class Seats:

@@ -1,4 +1,5 @@
-"""Which ways to paint the same picture faster are used. All are exact but for rounding; each can be had by itself.
+"""Which ways to paint a picture faster are used; each can be had by itself. All but the lossy two are exact but for
+rounding.
 
 What a device can do decides, and a few settings: see `tuned_for`. Their gains and differences are in
 docs/performance.md.
@@ -36,6 +37,9 @@ class Tuning:
     graphs           a step as one CUDA graph for each size and number of rows
     stock_steps      whoever is alone is stepped by its diffusers instance, bitwise the stock pipeline's; some of
                      those wait for the device in every step
+    lossy_fp8        products of 8 bits in the UNet's transformers: another picture
+    lossy_step_cache a request's first step runs the whole UNet, and each so-manyth after it; those between run its
+                     outermost level only: another picture, unless it is 1
     """
 
     channels_last: bool = False
@@ -46,6 +50,19 @@ class Tuning:
     compile_backend: Any = "inductor"
     graphs: bool = False
     stock_steps: bool = True
+    lossy_fp8: bool = False
+    lossy_step_cache: int = 1
+
+    @property
+    def exact(self) -> "Tuning":
+        """Without what changes the picture."""
+        return replace(self, lossy_fp8=False, lossy_step_cache=1)
+
+    @property
+    def lossy(self) -> str:
+        """What changes the picture, in words; empty where nothing does."""
+        cached = f"step cache {self.lossy_step_cache}" if self.lossy_step_cache > 1 else ""
+        return ", ".join(filter(None, ("fp8" if self.lossy_fp8 else "", cached)))
 
     @property
     def builds(self) -> bool:
@@ -59,8 +76,11 @@ def tuned_for(
     compile: Compile | None = None,  # noqa: A002 - torch's own word
     graphs: bool | None = None,
     fixed_rows: bool = False,
+    lossy_fp8: bool = False,
+    lossy_step_cache: int = 1,
 ) -> Tuning:
-    """Everything that pays on this device; `compile` and `graphs`, where given, decide instead.
+    """Everything that pays on this device and is exact; `compile` and `graphs`, where given, decide instead. What is
+    lossy as given.
 
     With fixed rows nothing is compiled: what is compiled rounds otherwise, and takes over in the middle of a picture.
     """
@@ -72,6 +92,8 @@ def tuned_for(
         compile=("blocks" if cuda else "off") if compile is None else compile,
         graphs=cuda if graphs is None else graphs and cuda,
         stock_steps=not cuda and not fixed_rows,
+        lossy_fp8=lossy_fp8,
+        lossy_step_cache=lossy_step_cache,
     )
     return replace(tuning, compile="off") if fixed_rows else tuning
 

@@ -78,6 +78,7 @@ def _measure(bench: Bench, dtype: str | None) -> None:
                 sheet.section(name, _COLD_S, partial(_start_cold, bench, name, cache, dtype))
         whole = replace(bench.best, compile="whole")
         sections.climb(bench, exact, {"whole, channels_last": whole})
+    sections.climb(bench, exact, sections.lossy(bench.best))
     sheet.put("end", {"seconds": time.monotonic() - sheet.began_s})
 
 

@@ -139,15 +139,26 @@ def ladder(best: Tuning) -> dict[str, Tuning]:
     }
 
 
+def lossy(best: Tuning) -> dict[str, Tuning]:
+    """What changes the picture, on top of all the rest."""
+    return {
+        "lossy, fp8": replace(best, lossy_fp8=True),
+        "lossy, step cache 2": replace(best, lossy_step_cache=2),
+        "lossy, step cache 3": replace(best, lossy_step_cache=3),
+        "lossy, fp8 and step cache 3": replace(best, lossy_fp8=True, lossy_step_cache=3),
+    }
+
+
 def climb(bench: Bench, exact: Painted, rungs: Mapping[str, Tuning]) -> None:
     """Each: seconds of a picture and of a step, what building took, and how far from float32 the picture is."""
     attentions: Sequence[Any] = (("flash", "efficient", "math"), ("cudnn", "flash", "efficient", "math"))
     for name, tuning in rungs.items():
-        for attention in attentions if bench.cuda and name.endswith("channels_last") else attentions[:1]:
+        both = bench.cuda and name.endswith("channels_last")
+        for attention in attentions if both else attentions[-1:] if tuning.lossy else attentions[:1]:
             with bench.runner(tuning) as runner:
                 if bench.cuda:
                     prefer_attention(attention)
-                label = f"engine: {name}" + (", cudnn attention" if attention[0] == "cudnn" else "")
+                label = f"engine: {name}" + (", cudnn attention" if both and attention[0] == "cudnn" else "")
                 bench.sheet.section(label, 25, partial(_rung, bench, runner, label, exact))
 
 

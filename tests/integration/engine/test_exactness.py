@@ -16,6 +16,7 @@ from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
 from worker.model.denoiser import Denoiser
+from worker.model.graphs import Said
 from worker.model.solver import NAMES
 
 JOBS = [
@@ -157,9 +158,9 @@ def test_every_call_has_the_fixed_rows(fixed: TorchRunner, monkeypatch: pytest.M
     seen: set[int] = set()
     call = Denoiser.__call__
 
-    def watched(self: Denoiser, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def watched(self: Denoiser, latents: torch.Tensor, *rest: Any, **options: Any) -> Said:
         seen.add(len(latents))
-        return call(self, latents, *rest)
+        return call(self, latents, *rest, **options)
 
     monkeypatch.setattr(Denoiser, "__call__", watched)
     step(fixed, [joined(fixed, one) for one in JOBS])

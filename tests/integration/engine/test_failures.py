@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from shared.errors import DeviceLost, InternalFault, OutOfMemory
 from tests.unit.engine.jobs import job, picture, unheard
+from worker.engine.batch import Prediction
 from worker.engine.engine import Engine
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
@@ -36,12 +38,16 @@ def running(runner: TorchRunner, **options: Any) -> Generator[Engine[Any, Any]]:
         engine.close(wait=False)
 
 
+def multiplied(said: Sequence[Prediction], factor: float) -> Sequence[Prediction]:
+    return [replace(it, noise=it.noise * factor) for it in said]
+
+
 class Overflowing(TorchRunner):
     """Whatever is painted in half precision is not finite, as when values overflow."""
 
-    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Prediction]:
         said = super().predict(states, slots=slots)
-        return [it * float("nan") for it in said] if states[0].key.dtype == "bfloat16" else said
+        return multiplied(said, float("nan")) if states[0].key.dtype == "bfloat16" else said
 
 
 def test_what_overflows_in_half_precision_is_painted_again_in_float32(models: Path, runner: TorchRunner) -> None:
@@ -62,8 +68,8 @@ def test_half_precision_resembles_float32(models: Path, runner: TorchRunner) -> 
 
 
 class Broken(TorchRunner):
-    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
-        return [it * float("inf") for it in super().predict(states, slots=slots)]
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Prediction]:
+        return multiplied(super().predict(states, slots=slots), float("inf"))
 
 
 def test_what_is_never_finite_is_a_clear_error(models: Path) -> None:
@@ -93,7 +99,7 @@ def test_black_is_an_error_unless_the_input_is_black(models: Path) -> None:
 class Small(TorchRunner):
     """As if no more than three pictures at once fitted into its memory."""
 
-    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[torch.Tensor]:
+    def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Prediction]:
         if min(slots, sum(state.pictures for state in states)) > 3:
             with faults_of(self._device):
                 raise torch.OutOfMemoryError("planted")

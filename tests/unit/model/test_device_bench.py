@@ -19,9 +19,11 @@ def test_every_section_leaves_figures(tmp_path: Path) -> None:
     assert [name for name, told in figures.items() if "failed" in told or "left out" in told] == []
     expected = {"ceilings", "stock", "float32", "engine: precision", "engine: graphs", "saturation, 1 a step"}
     expected |= {"batch curve, 32²", "same bits, 4 fixed rows", "mixed 32², step level", "end"}
+    expected |= {"engine: lossy, step cache 2", "engine: lossy, fp8 and step cache 3"}
     assert expected <= set(figures)
     assert figures["engine: graphs"]["levels_most"] <= 1
     assert figures["engine: graphs"]["latents_differ"] < 1e-4
+    assert figures["engine: lossy, step cache 2"]["latents_differ"] > 1e-4
     assert figures["same bits, 4 fixed rows"]["in_company"] is True
     assert figures["saturation, 1 a step"]["lost"] == 0
     assert math.isclose(figures["work"]["floor_s"], figures["work"]["tflop_a_picture"] / 790)

@@ -51,7 +51,7 @@ def prompts(checkpoint: Checkpoint, count: int) -> list[Prompt]:
 def call(denoiser: Denoiser, said: Sequence[Prompt], cells: tuple[int, int] = (8, 8)) -> Tensor:
     latents = torch.randn((len(said), 4, *cells), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        return denoiser(latents, torch.linspace(900, 20, len(said)), [denoiser.hear(prompt) for prompt in said])
+        return denoiser(latents, torch.linspace(900, 20, len(said)), [denoiser.hear(prompt) for prompt in said]).noise
 
 
 @pytest.mark.parametrize("tuning", [*EACH.values(), ALL], ids=[*EACH, "all"])

@@ -47,6 +47,9 @@ def test_ten_attempts_over_two_hours() -> None:
         ("GRACE_S", "-1"),
         ("FIXED_ROWS", "3"),
         ("FIXED_ROWS", "many"),
+        ("LOSSY_FP8", "perhaps"),
+        ("LOSSY_STEP_CACHE", "1"),
+        ("LOSSY_STEP_CACHE", "11"),
         ("WEBHOOK_RETRY_S", "1,soon"),
         ("COURIER_CONCURRENCY", "0"),
     ],
@@ -68,3 +71,12 @@ def test_rows_are_free_unless_they_are_fixed(monkeypatch: pytest.MonkeyPatch) ->
     assert load(WorkerSettings).fixed_rows is None
     monkeypatch.setenv("FIXED_ROWS", "8")
     assert load(WorkerSettings).fixed_rows == 8
+
+
+def test_a_step_cache_needs_levels_that_are_not_compiled_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSY_STEP_CACHE", "2")
+    assert load(WorkerSettings).lossy_step_cache == 2
+    monkeypatch.setenv("COMPILE", "whole")
+    with pytest.raises(WrongSetting, match="COMPILE=whole") as caught:
+        load(WorkerSettings)
+    assert caught.value.name == "LOSSY_STEP_CACHE"
