@@ -125,6 +125,13 @@ class Reports:
         """A line that cannot be sent is no reason to fail: the next one says more, and the leases notice."""
         with contextlib.suppress(ServiceUnavailable):
             if line.preview is not None:  # before the line, whose poke makes callers look
-                step, make = line.preview
-                execute.run_sync(self._redis, commands.show(held, Preview(step, previews.url(make()))))
+                self._show(held, *line.preview)
             self._heed(held, execute.run_sync(self._redis, commands.report(held, line.note())))
+
+    def _show(self, held: Held, step: int, make: Callable[[], Image.Image]) -> None:
+        try:
+            url = previews.url(make())
+        except Exception:  # noqa: BLE001 - the device may be full: the line is worth more than its picture
+            _log.warning("no preview", extra={"request": held.id}, exc_info=True)
+            return
+        execute.run_sync(self._redis, commands.show(held, Preview(step, url)))

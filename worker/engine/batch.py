@@ -38,11 +38,14 @@ class Part:
 
 
 def cut(states: Sequence[DenoiseState], most: int, *, by_rows: bool = False) -> Iterator[list[Part]]:
-    """Calls of at most `most` pictures, or rows. A request is torn apart only when it has more than that by itself."""
+    """Calls of at most `most` pictures, or rows. A request is torn apart only when it has more than that by itself.
+
+    Two rows are never shared by two pictures: of two, how a row is rounded depends on which it is.
+    """
     call: list[Part] = []
     free = most
     for state in states:
-        each = 2 if by_rows and state.negative is not None else 1
+        each = 2 if by_rows and (state.negative is not None or most == 2) else 1
         for first in range(0, state.pictures, most // each):
             part = Part(state, first, min(most // each, state.pictures - first))
             if part.count * each > free:

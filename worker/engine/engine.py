@@ -3,17 +3,21 @@
 Knows requests only as `Job`s. Torch is the runner's business; this module and the scheduler run without it.
 """
 
-import faulthandler
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from PIL import Image
 
 from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
+from worker.engine.alarm import Alarm
+from worker.engine.fatal import Fatal, exhausted, fault_of
 from worker.engine.job import Job, OnProgress, Painting
 from worker.engine.protocol import BatchKey, Runner, State, Stopped, Unusable
 from worker.engine.scheduler import Scheduler
@@ -23,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=State)
 P = TypeVar("P")
+T = TypeVar("T")
+_SHRUNK_S: Final = 600.0
+"""For so long fewer pictures of a size share a call, once more did not fit: other programs, too, use the device."""
 
 
 def _survive(_error: Exception) -> None:
@@ -33,8 +40,8 @@ class Engine(Generic[S, P]):
     """Paints jobs together. `submit`, `cancel` and the figures may be called from any thread.
 
     previews_s: at most one preview per job in this many seconds; None makes none and costs nothing.
-    hang_s:     a step, or a decoding with nobody to step, that takes longer ends the process with every thread's
-                traceback; None never does.
+    hang_s:     a step or a decoding that takes longer ends it all, with every thread's traceback: by `on_fatal` where
+                the engine's thread can still run, else by ending the process. None never does.
     on_fatal:   called once, on the engine's thread, when only a new process can help; every job has failed by then.
     """
 
@@ -48,9 +55,11 @@ class Engine(Generic[S, P]):
     ) -> None:
         self._runner = runner
         self._previews_s = previews_s
-        self._hang_s = hang_s
+        self._alarm = Alarm(hang_s)
         self._on_fatal = on_fatal
-        self._slots: dict[BatchKey, int] = {}
+        self._shrunk: dict[BatchKey, tuple[int, float]] = {}
+        self._short = False
+        """Whether a job has failed for want of memory since one was last done."""
         self._scheduler: Scheduler[Ticket[S]] = Scheduler(self._slots_of)
         self._stats = Stats()
         self._began_s = time.monotonic()
@@ -59,6 +68,8 @@ class Engine(Generic[S, P]):
         self._tickets: list[Ticket[S]] = []
         self._closing = False
         self._broken: Exception | None = None
+        self._stepping = threading.Lock()
+        self._decoding_since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
 
@@ -137,7 +148,8 @@ class Engine(Generic[S, P]):
         if not turn:
             return False
         began_s = time.monotonic()
-        stepped, predicted_s = self._denoise(turn)
+        with self._stepping:
+            stepped, predicted_s = self._denoise(turn)
         now_s = time.monotonic()
         self._meter(stepped, now_s - began_s, predicted_s)
         for ticket in stepped:
@@ -148,12 +160,12 @@ class Engine(Generic[S, P]):
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._arm()
+                self._look()
                 self.step()
         except Exception as error:  # noqa: BLE001 - the thread must not die in silence
             self._collapse(error)
         finally:
-            self._disarm()
+            self._alarm.off()
 
     def _wait_for_work(self) -> bool:
         """True when there is something to step; False when the thread should end."""
@@ -169,14 +181,22 @@ class Engine(Generic[S, P]):
                 if self._tickets:
                     self._wait_for_one_decoded(len(self._tickets))
                 else:
-                    self._disarm()
-                    self._wake.wait_for(lambda: self._inbox or self._closing)
+                    self._alarm.off()
+                    self._wake.wait_for(lambda: self._inbox or self._closing or self._broken)
                 if self._closing and not self._tickets:
                     return False
 
+    def _look(self) -> None:
+        """Sets the alarm anew. Raises `Fatal` where a decoding hangs beside all that goes on."""
+        if self._alarm.rings_for(self._decoding_since_s):
+            with self._wake:
+                guilty = [ticket for ticket in self._tickets if ticket.decoding][:1]
+            raise Fatal("a decoding hangs", guilty, Unavailable)
+        self._alarm.set()
+
     def _wait_for_one_decoded(self, decoding: int) -> None:
         """Each has its own time. Also when we close: the finisher may send one back for a second try."""
-        self._arm()
+        self._look()
         self._wake.wait_for(lambda: self._inbox or self._broken or len(self._tickets) < decoding)
 
     def _admit(self) -> None:
@@ -203,15 +223,22 @@ class Engine(Generic[S, P]):
         began_s = time.monotonic()
         ticket.joined_s = ticket.joined_s or began_s
         try:
-            ticket.state = self._runner.prepare(ticket.job, ticket.key)
-        except DeviceLost:
+            ticket.state = self._again_with_room(
+                ticket, lambda: self._runner.prepare(ticket.job, ticket.key), self._decoded_all
+            )
+        except (DeviceLost, Fatal):
             raise
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
-            self._drop(ticket, _fault(error, ticket.job))
+            self._drop(ticket, fault_of(error, ticket.job))
         took_s = time.monotonic() - began_s
         ticket.prepare_s += took_s
         ticket.gpu_s += took_s
         self._stats.prepare_s += took_s
+
+    def _decoded_all(self) -> AbstractContextManager[object]:
+        """Returns when what is being decoded has given its memory back."""
+        self._finisher.submit(_nothing).result()
+        return nullcontext()
 
     def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
         """One step of everybody in the turn. Returns who was stepped, and the seconds inside the model."""
@@ -221,7 +248,7 @@ class Engine(Generic[S, P]):
         try:
             errors = self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
         except OutOfMemory as error:
-            raise _Exhausted([(ticket, state) for ticket, state, _ in predicted]) from error
+            raise exhausted([ticket for ticket, _, _ in predicted]) from error
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 - a half-stepped batch cannot be tried again
@@ -231,7 +258,7 @@ class Engine(Generic[S, P]):
             if error is None:
                 stepped.append(ticket)
             else:
-                self._drop(ticket, _fault(error, ticket.job))
+                self._drop(ticket, fault_of(error, ticket.job))
         return stepped, predicted_s
 
     def _predict(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
@@ -240,46 +267,56 @@ class Engine(Generic[S, P]):
             return self._call(batch)
         except OutOfMemory as error:
             if not self._halve(batch):
-                raise _Exhausted(batch) from error
+                raise exhausted([ticket for ticket, _ in batch]) from error
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             if len(batch) > 1:
                 return [triple for pair in batch for triple in self._predict([pair])]
             ticket, _ = batch[0]
-            self._drop(ticket, _fault(error, ticket.job))
+            self._drop(ticket, fault_of(error, ticket.job))
             return []
         try:
             return self._call(batch)
         except OutOfMemory as error:
-            raise _Exhausted(batch) from error
+            raise exhausted([ticket for ticket, _ in batch]) from error
 
     def _call(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
         predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
         return [(ticket, state, said) for (ticket, state), said in zip(batch, predictions, strict=True)]
 
     def _halve(self, batch: list[tuple[Ticket[S], S]]) -> bool:
-        """From now on half as many pictures of this size go into one call. False when it was a single one."""
+        """For a while half as many pictures of this size go into one call. False when it was a single one."""
         key = batch[0][0].key
         pictures = min(self._slots_of(key), sum(ticket.pictures for ticket, _ in batch))
         if pictures == 1:
             return False
-        self._slots[key] = pictures // 2
-        _log.warning("out of memory with %d pictures of %s in a step: from now on %d", pictures, key, pictures // 2)
+        self._shrunk[key] = (pictures // 2, time.monotonic() + _SHRUNK_S)
+        _log.warning("out of memory with %d pictures of %s in a step: for a while %d", pictures, key, pictures // 2)
         return True
 
     def _report(self, ticket: Ticket[S], now_s: float) -> None:
         state = ticket.state
         if state is None:
             return
+        preview = None
+        if self._previews_s is not None and now_s - ticket.previewed_s >= self._previews_s:
+            ticket.previewed_s = now_s
+            preview = self._preview(state)
         try:
-            preview = None
-            if self._previews_s is not None and now_s - ticket.previewed_s >= self._previews_s:
-                preview = self._runner.preview(state)
-                ticket.previewed_s = now_s
             ticket.on_progress(ticket.progress(state.step, state.steps, now_s, preview))
         except Exception as error:  # noqa: BLE001
-            self._drop(ticket, _fault(error, ticket.job))
+            self._drop(ticket, fault_of(error, ticket.job))
+
+    def _preview(self, state: S) -> Callable[[], Image.Image] | None:
+        """None where it cannot be had: no request ends for want of one."""
+        try:
+            return self._runner.preview(state)
+        except DeviceLost:
+            raise
+        except Exception:  # noqa: BLE001
+            _log.warning("no preview", exc_info=True)
+            return None
 
     def _retire(self, ticket: Ticket[S], now_s: float) -> None:
         state = ticket.state
@@ -305,18 +342,24 @@ class Engine(Generic[S, P]):
         if ticket.cancelled:
             self._settle(ticket, Cancelled())
             return
+        self._decoding_since_s = began_s
         try:
-            decoded = self._runner.decode(state, job=ticket.job)
+            decoded = self._again_with_room(
+                ticket, lambda: self._runner.decode(state, job=ticket.job), lambda: self._stepping
+            )
         except Unusable as error:
             self._again(ticket, error)
             return
-        except DeviceLost as error:
+        except (DeviceLost, Fatal) as error:
             self._broken = error  # before its job fails: nothing more is taken
-            self._settle(ticket, error)
+            self._settle(ticket, error.fault() if isinstance(error, Fatal) else error)
             return
         except Exception as error:  # noqa: BLE001
-            self._settle(ticket, _fault(error, ticket.job))
+            self._settle(ticket, fault_of(error, ticket.job))
             return
+        finally:
+            self._decoding_since_s = None
+        self._short = False
         now_s = time.monotonic()
         self._stats.decode_s += now_s - began_s
         ticket.gpu_s += now_s - began_s
@@ -335,6 +378,26 @@ class Engine(Generic[S, P]):
             ticket.decoding = False
             self._inbox.append(ticket)
             self._wake.notify_all()
+
+    # ---- either
+
+    def _again_with_room(
+        self, ticket: Ticket[S], work: Callable[[], T], room: Callable[[], AbstractContextManager[object]]
+    ) -> T:
+        """Out of memory: once more with the device to itself. The second job in a row that does not fit even then is
+        the device's fault, and `Fatal`."""
+        try:
+            return work()
+        except OutOfMemory:
+            _log.warning("job %s: out of memory, once more with nothing beside it", ticket.job.id)
+        try:
+            with room():
+                return work()
+        except OutOfMemory as error:
+            if self._short:
+                raise exhausted([ticket]) from error
+            self._short = True
+            raise
 
     # ---- endings
 
@@ -361,42 +424,22 @@ class Engine(Generic[S, P]):
         with self._wake:
             self._broken = error
             left = list(self._tickets)
-        known = closing or isinstance(error, _Exhausted)
-        guilty = error.tickets if isinstance(error, _Exhausted) else []
         for ticket in left:
-            if ticket in guilty:
-                fault = OutOfMemory()
-            elif not known and not ticket.decoding:
-                fault = Unavailable("The engine failed while this request was in it")
-            else:
+            if isinstance(error, Fatal):
+                fault = error.fault() if ticket in error.guilty else Stopped()
+            elif closing or ticket.decoding:
                 fault = Stopped()
+            else:
+                fault = Unavailable("The engine failed while this request was in it")
             self._drop(ticket, fault)
         if not closing:
             _log.critical("the engine cannot go on", exc_info=error)
             self._on_fatal(error)
 
     def _slots_of(self, key: BatchKey) -> int:
-        return self._slots.get(key) or self._slots.setdefault(key, max(1, self._runner.slots(key)))
-
-    def _arm(self) -> None:
-        if self._hang_s is not None:
-            faulthandler.dump_traceback_later(self._hang_s, exit=True)
-
-    def _disarm(self) -> None:
-        if self._hang_s is not None:
-            faulthandler.cancel_dump_traceback_later()
+        most, until_s = self._shrunk.get(key, (0, 0.0))
+        return most if time.monotonic() < until_s else max(1, self._runner.slots(key))
 
 
-class _Exhausted(Exception):
-    """Out of memory where there is nothing left to split."""
-
-    def __init__(self, batch: Sequence[tuple[Ticket[Any], Any]]) -> None:
-        super().__init__("out of memory, with nothing left to split")
-        self.tickets = [ticket for ticket, _ in batch]
-
-
-def _fault(error: Exception, job: Job) -> Fault:
-    if isinstance(error, Fault):
-        return error
-    _log.error("job %s failed", job.id, exc_info=error)
-    return InternalFault()
+def _nothing() -> None:
+    return

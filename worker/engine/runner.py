@@ -176,9 +176,10 @@ class TorchRunner:
     def preview(self, state: DenoiseState) -> Callable[[], Image.Image] | None:
         if state.before is None or state.said is None:
             return None
-        clean = state.solver.clean(state.step - 1, state.said[0], state.before[0])
-        levels = self._previewer.levels(clean)
-        moment = self._device.mark()
+        with faults_of(self._device):
+            clean = state.solver.clean(state.step - 1, state.said[0], state.before[0])
+            levels = self._previewer.levels(clean)
+            moment = self._device.mark()
 
         def show() -> Image.Image:
             with self._device.stream("copy", levels, after=moment):

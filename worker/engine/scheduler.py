@@ -1,17 +1,22 @@
 """Who may join the running batch, and whose step is next. Pure bookkeeping: no clock, no threads, no torch.
 
-Sizes cannot share a step, so they take turns: the size that was served the fewest step-pixels so far is next, which
-gives every size in flight an equal share of the device and starves none. Having been away earns a size no credit, and
-what it was served beyond its share is not forgotten while others go on. Inside one size everybody who runs is
+Sizes cannot share a step, so they take turns, and each step costs its size about what it would take one picture of it
+alone: the pixels of one, and a call's own cost. The size with the least cost so far is next. So whoever is in flight is
+slowed down alike, and neither small pictures nor much company get ahead of the others. Having been away earns a size no
+credit, and what it had beyond its share is not forgotten while others go on. Inside one size everybody who runs is
 stepped together, and the waiting join in the order they came, as soon as there is room: never later to gather company.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from worker.engine.protocol import BatchKey
+
+CALL_PX: Final = 256 * 256
+"""What a call costs however small its pictures are, in pixels. Between 20,000 (a processor) and 250,000 (a large GPU),
+where a picture of 1024² takes as long as 1,048,576: nobody's share is wrong by more than a small factor."""
 
 
 class Entry(Protocol):
@@ -28,7 +33,7 @@ E = TypeVar("E", bound=Entry)
 class _Size(Generic[E]):
     waiting: deque[E] = field(default_factory=deque[E])
     running: list[E] = field(default_factory=list[E])
-    served_px: int = 0
+    cost_px: int = 0
 
     @property
     def pictures(self) -> int:
@@ -42,12 +47,12 @@ class Scheduler(Generic[E]):
         self._slots = slots
         self._sizes: dict[BatchKey, _Size[E]] = {}
         self._left: dict[BatchKey, int] = {}
-        """Step-pixels that sizes had been served when their last entry went, as long as that is beyond their share."""
+        """What sizes had cost when their last entry went, as long as that is beyond their share."""
 
     def add(self, entry: E) -> None:
         size = self._sizes.get(entry.key)
         if size is None:
-            size = self._sizes[entry.key] = _Size(served_px=self._begin(entry.key))
+            size = self._sizes[entry.key] = _Size(cost_px=self._begin(entry.key))
         size.waiting.append(entry)
 
     def admit(self) -> list[E]:
@@ -67,12 +72,12 @@ class Scheduler(Generic[E]):
 
     def turn(self) -> Sequence[E]:
         """The running requests of the size whose turn it is, charged for one step. Empty when nobody runs."""
-        active = [(size.served_px, key) for key, size in self._sizes.items() if size.running]
+        active = [(size.cost_px, key) for key, size in self._sizes.items() if size.running]
         if not active:
             return ()
         key = min(active, key=lambda pair: pair[0])[1]
         size = self._sizes[key]
-        size.served_px += size.pictures * key.picture_px
+        size.cost_px += CALL_PX + key.picture_px
         return tuple(size.running)
 
     def remove(self, entry: E) -> None:
@@ -84,7 +89,7 @@ class Scheduler(Generic[E]):
         size.waiting = deque(other for other in size.waiting if other is not entry)
         if not size.running and not size.waiting:
             del self._sizes[entry.key]
-            self._left[entry.key] = size.served_px
+            self._left[entry.key] = size.cost_px
 
     def entries(self) -> list[E]:
         return [entry for size in self._sizes.values() for entry in (*size.running, *size.waiting)]
@@ -94,10 +99,10 @@ class Scheduler(Generic[E]):
         return sum(entry.pictures * entry.key.picture_px for entry in self.entries())
 
     def _begin(self, key: BatchKey) -> int:
-        """Where a size that comes (back) is to start: level with the least served one, or where it left if that is
+        """Where a size that comes (back) is to start: level with the one that cost least, or where it left if that is
         later."""
-        least_px = min((size.served_px for size in self._sizes.values()), default=0)
+        least_px = min((size.cost_px for size in self._sizes.values()), default=0)
         if not self._sizes:
             self._left.clear()
-        self._left = {left: served_px for left, served_px in self._left.items() if served_px > least_px}
+        self._left = {left: cost_px for left, cost_px in self._left.items() if cost_px > least_px}
         return self._left.pop(key, least_px)

@@ -172,7 +172,7 @@ class Denoiser:
         self._device.finish()
 
         def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
-            seats.take(latents, timesteps, prompts)
+            seats.take(inputs, latents, timesteps, prompts)
             noise, *deep = (each[: len(latents)] for each in again())
             return Said(_plainly(noise), *(deep or [None]))
 

@@ -63,9 +63,10 @@ Call = Callable[[Tensor, Tensor, Sequence[Prompt]], Said]
 
 
 class Seats:
-    """The inputs of all graphs, `rows` of each; a graph of fewer rows reads the first ones.
+    """The prompts and timesteps that graphs read, `rows` of each; a graph of fewer rows reads the first ones.
 
-    A prompt is put into its seat once, and stays for as long as the same one sits there.
+    A prompt is put into its seat once, and stays for as long as the same one sits there. The latents are each graph's
+    own, and go with it.
     """
 
     def __init__(self, rows: int, like: Prompt, sizes: Callable[[int, int], Tensor], *, channels_last: bool) -> None:
@@ -76,27 +77,23 @@ class Seats:
         self._seated: list[ReferenceType[Prompt] | None] = [None] * rows
         self._sizes = sizes
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._latents: dict[tuple[int, int], Tensor] = {}
 
     def of(self, shape: Shape) -> Inputs:
         """What a graph of this shape reads."""
-        cells = (shape.height, shape.width)
-        if cells not in self._latents:
-            self._latents[cells] = self._embeds.new_zeros((self.rows, 4, *cells)).to(memory_format=self._layout)
         rows = slice(shape.rows)
+        latents = self._embeds.new_zeros((shape.rows, 4, shape.height, shape.width))
         return Inputs(
-            self._latents[cells][rows],
+            latents.to(memory_format=self._layout),
             self._timesteps[rows],
             self._embeds[rows],
             self._pooled[rows],
-            self._sizes(*cells).expand(shape.rows, -1).contiguous(),
+            self._sizes(shape.height, shape.width).expand(shape.rows, -1).contiguous(),
         )
 
-    def take(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> None:
-        """The inputs of the next call, whose shape was asked for before. Seats behind them keep what they had."""
-        count, *_, height, width = latents.shape
-        self._latents[height, width][:count].copy_(latents)
-        self._timesteps[:count].copy_(timesteps)
+    def take(self, inputs: Inputs, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> None:
+        """Puts a call's into a graph's `inputs`. Seats behind them keep what they had."""
+        inputs.latents[: len(latents)].copy_(latents)
+        self._timesteps[: len(latents)].copy_(timesteps)
         for row, prompt in enumerate(prompts):
             before = self._seated[row]
             if before is None or before() is not prompt:

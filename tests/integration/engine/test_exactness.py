@@ -143,6 +143,19 @@ def test_with_fixed_rows_company_changes_nothing_at_all(fixed: TorchRunner) -> N
         assert torch.equal(state.latents, alone(fixed, JOBS[number]).latents), number
 
 
+def test_with_fixed_rows_a_rows_place_changes_nothing(fixed: TorchRunner) -> None:
+    """At a size whose rows do not fill the vector registers evenly; without guidance a picture has a single row."""
+    jobs = [
+        job(id=str(k), image=picture(104, 72, seed=k), steps=3, seed=k, guidance_scale=(1.0, 1.0, 1.0, 5.0)[k])
+        for k in range(4)
+    ]
+    states = [joined(fixed, one) for one in jobs]
+    while states[0].step < states[0].steps:
+        step(fixed, states)
+    for one, state in zip(jobs, states, strict=True):
+        assert torch.equal(state.latents, alone(fixed, one).latents), one.id
+
+
 def test_with_fixed_rows_picture_k_of_many_is_that_of_seed_plus_k(fixed: TorchRunner) -> None:
     many = alone(fixed, job(images=8, seed=50, steps=3, solver=NAMES[0]))
     third = alone(fixed, job(seed=52, steps=3, solver=NAMES[0]))

@@ -203,6 +203,36 @@ def test_a_decoding_that_hangs_ends_the_process_too() -> None:
     assert "in decode" in ended.stderr
 
 
+HANGING_BESIDE = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+class Stuck(FakeRunner):
+    def decode(self, state, *, job):
+        threading.Event().wait()
+ended = threading.Event()
+engine = Engine(Stuck(pace=lambda: threading.Event().wait(0.01)), hang_s=2, on_fatal=lambda error: ended.set())
+engine.start()
+stuck = engine.submit(job(id="stuck", steps=1), unheard)
+others = [engine.submit(job(id=str(k), steps=150), unheard) for k in range(3)]
+while not ended.is_set():
+    others.append(engine.submit(job(id="more", steps=100), unheard))
+    ended.wait(0.5)
+print(type(stuck.exception(1)).__name__, {type(one.exception(1)).__name__ for one in others}, flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_a_decoding_that_hangs_beside_others_steps_ends_the_engine() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING_BESIDE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "Unavailable {'Stopped'}\n"), ended.stderr
+    assert "in decode" in ended.stderr
+
+
 SLOW_DECODES = """
 import threading
 from tests.unit.engine.jobs import job, unheard

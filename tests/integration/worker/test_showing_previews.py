@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 
 from shared.queue import commands
-from shared.queue.records import Preview
+from shared.queue.records import Held, Preview
 from tests.integration.worker.conftest import Spawn
 from tests.integration.worker.floor import Floor, png
 from worker import previews
+from worker.reports import Reports
 
 SLOW = {"FAKE_STEP_S": "0.05"}
 
@@ -56,3 +57,22 @@ def test_a_preview_is_small_whatever_it_shows() -> None:
         assert len(url) <= 8 * 1024
         width, height = decoded(Preview(1, url)).size
         assert (width, height) == (size if max(size) <= 128 else (128, 128 * size[1] // size[0]))
+
+
+def test_a_line_is_told_although_its_picture_cannot_be_made(floor: Floor) -> None:
+    id = floor.submit()
+    attempt = floor.do(commands.claim("worker", "claim", budget_px=2**40, lease_ms=60_000, retention_s=60))
+    assert attempt is not None
+    heard: list[Held] = []
+    reports = Reports(floor.redis, lambda held, _: heard.append(held), every_s=0)
+    reports.start()
+
+    def fail() -> Image.Image:
+        raise RuntimeError("planted: the device is full")
+
+    reports.begin(attempt.held)
+    reports.say(attempt.held, lambda: "half way", step=2, steps=4, preview=fail)
+    assert floor.until(id, lambda view: view.step == 2).step == 2
+    reports.stop()
+    assert heard == [attempt.held]
+    assert floor.do(commands.preview(id)) is None

@@ -1,5 +1,7 @@
 """What goes wrong in one job stays with it; what cannot be survived fails everybody at once and says so."""
 
+# pyright: reportPrivateUsage=false
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,15 +107,83 @@ def test_a_single_picture_out_of_memory_has_nothing_to_split() -> None:
     assert len(fatal) == 1
 
 
-def test_out_of_memory_while_preparing_or_decoding_fails_that_job_alone() -> None:
-    plant = raising_for("bad", OutOfMemory())
-    for runner in (Planted(prepare_fault=plant), Planted(decode_fault=plant)):
-        engine: Engine[Any, Any] = Engine(runner)
-        bad, good = engine.submit(job(id="bad"), unheard), engine.submit(job(id="good"), unheard)
+def test_fewer_share_a_call_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs use the device, too, and may have gone."""
+    monkeypatch.setattr("worker.engine.engine._SHRUNK_S", 0.0)
+    faults = [OutOfMemory()]
+
+    def fault(_: Sequence[Job], __: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    engine: Engine[Any, Any] = Engine(Planted(slots=16, fault=fault))
+    futures = [engine.submit(job(id=str(k)), unheard) for k in range(4)]
+    until_idle(engine)
+    engine.close(wait=True)
+    assert all(len(future.result(0).pictures) == 1 for future in futures)
+    assert engine.capacity_px(64, 64) == 16 * 64 * 64
+
+
+def failing(names: list[str]) -> Any:
+    """Out of memory for the next one of that name, as often as it is named."""
+
+    def fault(job: Job) -> None:
+        if job.id in names:
+            names.remove(job.id)
+            raise OutOfMemory
+
+    return fault
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_what_does_not_fit_beside_others_is_tried_once_more(where: str) -> None:
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: failing(["big"])}
+    engine: Engine[Any, Any] = Engine(Planted(**plant), on_fatal=fatal.append)
+    futures = [engine.submit(job(id=name), unheard) for name in ("big", "small")]
+    until_idle(engine)
+    engine.close(wait=True)
+    assert all(len(future.result(0).pictures) == 1 for future in futures)
+    assert fatal == []
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_what_does_not_fit_at_all_fails_alone_while_others_fit(where: str) -> None:
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: failing(["big", "big", "huge", "huge"])}
+    engine: Engine[Any, Any] = Engine(Planted(**plant), on_fatal=fatal.append)
+    for name in ("big", "huge"):
+        unfit = engine.submit(job(id=name), unheard)
         until_idle(engine)
-        engine.close(wait=True)
-        assert isinstance(bad.exception(0), OutOfMemory)
-        assert len(good.result(0).pictures) == 1
+        assert isinstance(unfit.exception(10), OutOfMemory)
+        fits = engine.submit(job(id="small"), unheard)
+        until_idle(engine)
+        assert len(fits.result(10).pictures) == 1
+    engine.close(wait=True)
+    assert fatal == []
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_a_device_on_which_nothing_fits_any_more_ends_the_engine(where: str) -> None:
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: failing(["first", "first", "second", "second"])}
+    never = threading.Event()
+
+    def takes_a_while(_: Sequence[Job], __: int) -> None:
+        never.wait(0.02)
+
+    engine: Engine[Any, Any] = Engine(Planted(**plant, fault=takes_a_while), on_fatal=fatal.append)
+    engine.start()
+    first = engine.submit(job(id="first"), unheard)
+    assert isinstance(first.exception(10), OutOfMemory)
+    assert engine.takes_jobs
+    other = engine.submit(job(id="other", steps=150, image=picture(128, 128)), unheard)
+    second = engine.submit(job(id="second", steps=1), unheard)
+    assert isinstance(second.exception(10), OutOfMemory)
+    assert isinstance(other.exception(10), Stopped)
+    assert not engine.takes_jobs
+    engine.close(wait=True)
+    assert len(fatal) == 1
 
 
 def test_out_of_memory_after_a_prediction_ends_the_engine() -> None:
@@ -129,12 +199,12 @@ def test_out_of_memory_after_a_prediction_ends_the_engine() -> None:
     assert len(fatal) == 1
 
 
-@pytest.mark.parametrize("where", ["prepare", "predict", "advance", "decode"])
+@pytest.mark.parametrize("where", ["prepare", "predict", "advance", "preview", "decode"])
 def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
     fatal: list[Exception] = []
     runner = Planted()
     setattr(runner, where, raising(DeviceLost()))
-    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    engine: Engine[Any, Any] = Engine(runner, previews_s=0.0, on_fatal=fatal.append)
     futures = [engine.submit(job(id=str(k)), unheard) for k in range(3)]
     engine.start()
     faults = [future.exception(10) for future in futures]
@@ -142,6 +212,30 @@ def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
     assert not engine.takes_jobs
     engine.close(wait=True)
     assert len(fatal) == 1
+
+
+def test_a_device_that_is_lost_while_nobody_looks_is_noticed() -> None:
+    """A finisher may say so when the engine's thread has just gone to sleep."""
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(Planted(), on_fatal=fatal.append)
+    engine.start()
+    assert len(engine.submit(job(), unheard).result(10).pictures) == 1
+    with engine._wake:
+        engine._broken = DeviceLost()
+        engine._wake.notify_all()
+    engine._thread.join(10)
+    assert len(fatal) == 1
+
+
+@pytest.mark.parametrize("error", [OutOfMemory(), ValueError("planted")])
+def test_no_job_ends_for_want_of_a_preview(error: Exception) -> None:
+    runner = Planted()
+    runner.preview = raising(error)
+    engine: Engine[Any, Any] = Engine(runner, previews_s=0.0)
+    future = engine.submit(job(), unheard)
+    until_idle(engine)
+    engine.close(wait=True)
+    assert len(future.result(0).pictures) == 1
 
 
 def test_an_unusable_picture_is_painted_once_more_in_higher_precision() -> None:

@@ -1,12 +1,13 @@
 """Promises of the scheduler: order, room, turns, and nobody left behind."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from worker.engine.protocol import BatchKey
-from worker.engine.scheduler import Scheduler
+from worker.engine.scheduler import CALL_PX, Scheduler
 
 SMALL = BatchKey(8, 8, "float32")
 LARGE = BatchKey(32, 32, "float32")
@@ -68,26 +69,44 @@ def test_sizes_are_never_mixed() -> None:
         assert len({wish.key for wish in line.turn()}) == 1
 
 
-def test_every_size_gets_the_same_share_of_the_device() -> None:
-    line = scheduler(slots=8)
-    for _ in range(8):
-        line.add(Wish(LARGE))
-    line.add(Wish(SMALL))
+def slowed(line: Scheduler[Wish], wishes: list[Wish], cost: Callable[[BatchKey, int], float]) -> dict[BatchKey, float]:
+    """How many times longer a step of each size takes than it would alone, where a step costs so much."""
+    took, steps = 0.0, Counter[BatchKey]()
+    for wish in wishes:
+        line.add(wish)
     line.admit()
-    served: Counter[BatchKey] = Counter()
-    for _ in range(1000):
+    for _ in range(20_000):
         turn = line.turn()
-        served[turn[0].key] += sum(wish.pictures * wish.key.picture_px for wish in turn)
-    assert served[SMALL] == pytest.approx(served[LARGE], abs=8 * LARGE.picture_px)
+        took += cost(turn[0].key, len(turn))
+        steps[turn[0].key] += 1
+    return {key: took / (count * cost(key, 1)) for key, count in steps.items()}
+
+
+TINY, HUGE, ODD = BatchKey(2, 2, "float32"), BatchKey(128, 128, "float32"), BatchKey(64, 63, "float32")
+MIDDLE = BatchKey(64, 64, "float32")
+
+
+@pytest.mark.parametrize("call_px", [20_000, 65_536, 250_000])
+@pytest.mark.parametrize(
+    "keys", [[TINY, HUGE], [TINY] + 8 * [HUGE], 8 * [TINY] + [HUGE], [ODD] + 8 * [MIDDLE], [TINY, SMALL, LARGE, HUGE]]
+)
+def test_whoever_is_in_flight_is_slowed_down_alike(call_px: int, keys: list[BatchKey]) -> None:
+    """Whatever a call itself costs on this device."""
+    slow = slowed(
+        scheduler(slots=8), [Wish(key) for key in keys], lambda key, pictures: call_px + pictures * key.picture_px
+    )
+    assert max(slow.values()) / min(slow.values()) < 4.5
+    assert max(slow.values()) < 4.5 * len(keys)
 
 
 def test_a_stream_of_small_ones_does_not_starve_a_large_one() -> None:
+    """Small ones of which each comes when the last one is done."""
     line = scheduler()
-    large = Wish(LARGE)
+    large = Wish(HUGE)
     line.add(large)
     turns_of_large = 0
     for _ in range(200):
-        small = Wish(SMALL)
+        small = Wish(TINY)
         line.add(small)
         line.admit()
         turn = line.turn()
@@ -106,7 +125,7 @@ def test_a_size_that_was_away_has_no_credit() -> None:
     late = Wish(SMALL)
     line.add(late)
     line.admit()
-    turns = [line.turn()[0].key for _ in range(17 * 4)]
+    turns = [line.turn()[0].key for _ in range(8)]
     assert turns.count(LARGE) >= 3
 
 
@@ -121,9 +140,10 @@ def test_a_size_that_comes_and_goes_gets_no_more_than_its_share() -> None:
         stepped: set[Wish] = set()
         while large not in stepped:
             stepped = set(line.turn())
-            served[next(iter(stepped)).key] += sum(wish.key.picture_px for wish in stepped)
+            served[next(iter(stepped)).key] += 1
         line.remove(large)
-    assert served[SMALL] == pytest.approx(served[LARGE], abs=2 * LARGE.picture_px)
+    cost_px = {key: steps * (CALL_PX + key.picture_px) for key, steps in served.items()}
+    assert cost_px[SMALL] == pytest.approx(cost_px[LARGE], abs=2 * (CALL_PX + LARGE.picture_px))
 
 
 def test_what_a_size_was_served_is_forgotten_when_all_are_gone() -> None:

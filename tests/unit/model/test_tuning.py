@@ -1,10 +1,12 @@
 """Each way to be faster alone, and all of them together, change nothing but rounding."""
 
 # pyright: reportPrivateUsage=false
+import gc
 import logging
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from worker.model.attention import PromptOnce, fuse_qkv
 from worker.model.checkpoint import Checkpoint
 from worker.model.denoiser import Denoiser
 from worker.model.device import Processor
-from worker.model.graphs import Shape
+from worker.model.graphs import Inputs, Seats, Shape
 from worker.model.prompt import TOKENS, Prompt
 from worker.model.tuning import Tuning, set_flags, tuned_for
 
@@ -192,6 +194,27 @@ def test_what_cannot_be_compiled_is_said_and_painted_all_the_same(
         denoiser.close()
         assert "cannot compile for 2 rows of 64×64" in caplog.text
         caplog.clear()
+
+
+def test_what_a_graph_reads_goes_with_it(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.model.graphs._MOST_GRAPHS", 2)
+    of, read = Seats.of, list[ref[Tensor]]()
+
+    def watched(self: Seats, shape: Shape) -> Inputs:
+        inputs = of(self, shape)
+        read.append(ref(inputs.latents))
+        return inputs
+
+    monkeypatch.setattr(Seats, "of", watched)
+    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning(graphs=True))
+    said = prompts(checkpoint, 1)
+    for cells in range(8, 13):
+        call(denoiser, said, (8, cells))
+        denoiser.settle()
+    gc.collect()
+    assert len(read) == 5
+    assert sum(latents() is not None for latents in read) == 2
+    denoiser.close()
 
 
 class Unrecordable(Processor):
