@@ -7,8 +7,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from shared.queue.records import Attempt
 
@@ -37,6 +38,10 @@ class Grant:
         """Its picture is here, so its true size is known, and it takes its place in the engine."""
         self._admission.arrived(self, px)
 
+    def leaves(self, work: Future[Any]) -> None:
+        """`work` for it may go on although nobody waits for it any more."""
+        self._admission.leaves(self, work)
+
     def denoised(self) -> None:
         """Its pixels are free. Does nothing the second time. Returns at once: the engine's thread may call it."""
         self._admission.denoised(self)
@@ -57,6 +62,7 @@ class Admission:
         self._left = threading.Condition(self._lock)
         self._changes = 0
         self._grants: dict[Grant, None] = {}
+        self._left_behind: Counter[str] = Counter()
         self._seated = 0
         self._waiting = 0
         self._closed = False
@@ -117,6 +123,18 @@ class Admission:
             if changed:
                 self._change()
 
+    def leaves(self, grant: Grant, work: Future[Any]) -> None:
+        """Until `work` ends it keeps one of the spare threads, of which there are as many as seats."""
+        tenant = grant.attempt.tenant
+        with self._lock:
+            self._left_behind[tenant] += 1
+
+        def ended(_: object) -> None:
+            with self._lock:
+                self._left_behind -= Counter((tenant,))
+
+        work.add_done_callback(ended)
+
     def denoised(self, grant: Grant) -> None:
         with self._lock:
             if grant in self._grants:
@@ -150,18 +168,19 @@ class Admission:
             return UNLIMITED_PX if used_px == 0 else self._limit_px() - used_px
 
     def _avoided(self) -> list[str]:
-        """Tenants whose pictures are being waited for in three quarters of the seats: the rest is for the others."""
+        """Tenants whose pictures are being waited for in three quarters of the seats, or who left as much behind as
+        there are spare threads: the rest is for the others."""
         fetching = Counter(grant.attempt.tenant for grant in self._grants if grant.fetching)
-        return [tenant for tenant, seats in fetching.items() if seats >= self._most_fetching]
+        waited_for = (tenant for tenant, seats in fetching.items() if seats >= self._most_fetching)
+        left_behind = (tenant for tenant, threads in self._left_behind.items() if threads >= self._seats)
+        return list({*waited_for, *left_behind})
 
     def _limit_px(self) -> int:
         return self._capacity_px() + self._read_ahead_px
 
     def _used_px(self, now_s: float) -> int:
-        """Slow downloads do not count, up to half of the seats: the engine must not idle for want of their pictures."""
-        slow = [grant for grant in self._grants if grant.fetching and now_s - grant.claimed_s > _SLOW_S]
-        overlooked = set(slow[: self._seats // 2])
-        return sum(grant.px for grant in self._grants if grant not in overlooked)
+        """Slow downloads do not count: the engine must not idle for want of their pictures."""
+        return sum(grant.px for grant in self._grants if not grant.fetching or now_s - grant.claimed_s <= _SLOW_S)
 
     def _wait(self, seen: int) -> bool:
         """Until something has changed since `seen`. False at once if this thread had better leave."""

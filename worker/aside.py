@@ -7,7 +7,8 @@ what takes too long, because a thread in which a decoder hangs is gone for good.
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -20,16 +21,19 @@ class Aside:
         self.longest_s = longest_s
         self._seats = seats
         self._pool = ThreadPoolExecutor(2 * seats, thread_name_prefix="aside")
-        self._since_s: dict[Future[Any], float] = {}
+        self._since_s: dict[object, float] = {}
 
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future = self._pool.submit(work, *args, **kwargs)
-        self._since_s[future] = time.monotonic()
-        future.add_done_callback(self._ended)
-        return future
+        """Its `cancel` takes it back as long as no thread has begun with it."""
+        return self._pool.submit(self._timed, partial(work, *args, **kwargs))
 
-    def _ended(self, future: Future[Any]) -> None:
-        self._since_s.pop(future, None)
+    def _timed(self, work: Callable[[], T]) -> T:
+        me = object()
+        self._since_s[me] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._since_s[me]
 
     @property
     def exhausted(self) -> bool:

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import math
-import struct
 import threading
 import warnings
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import InvalidInput, Problem
+from worker import tiff
 
 LOCATION: Final = ("body", "image_url")
 
@@ -34,12 +34,6 @@ _READS: Final = 4096
 _BYTES_PER_READ: Final = 256
 _SCAN: Final = b"\xff\xda"
 _SCANNED_PX: Final = 6 * 1024**3
-_TIFFS: Final = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True)}
-"""How the file begins -> its byte order, whether it is a BigTIFF."""
-_TAGS: Final = 4096
-_TAG_VALUES: Final = 65536
-_IN_ONE_PIECE: Final = (1, 2, 7)
-"""Types of tags that are not parsed value by value: bytes, text, undefined."""
 _ORIENTATION: Final = 0x0112
 _QUICK_BYTES: Final = 256 * 1024
 _QUICK_PX: Final = 1024 * 1024
@@ -137,38 +131,24 @@ class _Frugal(io.BytesIO):
 
 def _first_frame(content: bytes, max_px: int) -> Image.Image:
     _only_decoders_in_c()
-    if content[:2] in (b"II", b"MM") and _has_long_tags(content):
-        raise _Morsels
+    at_once_px = 0
+    if tiff.begins(content):
+        if tiff.has_long_tags(content):
+            raise _Morsels
+        at_once_px = tiff.tile_px(content)
     # Pillow's own limit, too: an icon decodes the picture inside it, of any size at all, while it is being opened.
     Image.MAX_IMAGE_PIXELS = max_px
     file = _Frugal(content)
     with Image.open(file, formats=_FORMATS) as opened:
         file.head_ends()
-        size_px = opened.width * opened.height
+        size_px = max(opened.width * opened.height, at_once_px)
         if size_px > max_px:
             raise _too_large(max_px)
         if opened.format in ("JPEG", "MPO") and content.count(_SCAN) * size_px > _SCANNED_PX:
             raise _Morsels  # each of its scans goes over all pixels again, and a hundred bytes are enough for one
-        with _few_large_ones if size_px > _LARGE_PX else nullcontext():
+        # The size of an AVIF is what its container says; what is in it shows only when it is decoded.
+        with _few_large_ones if size_px > _LARGE_PX or opened.format == "AVIF" else nullcontext():
             return _rgb(opened)
-
-
-def _has_long_tags(tiff: bytes) -> bool:
-    """Whether its directory, or a tag in that, is so long that Pillow would take seconds: it makes objects of Python of
-    all values. Raises `KeyError` and `struct.error` for what is no TIFF."""
-    order, big = _TIFFS[tiff[:4]]
-    offset, number, entry = ("Q", "Q", "HHQ8x") if big else ("L", "H", "HHL4x")
-    (at,) = struct.unpack_from(order + offset, tiff, 8 if big else 4)
-    (tags,) = struct.unpack_from(order + number, tiff, at)
-    if tags > _TAGS:
-        return True
-    table = struct.Struct(order + entry)
-    at += struct.calcsize(order + number)
-    for place in range(at, at + tags * table.size, table.size):
-        _, kind, values = table.unpack_from(tiff, place)
-        if values > _TAG_VALUES and kind not in _IN_ONE_PIECE:
-            return True
-    return False
 
 
 @cache
@@ -212,7 +192,7 @@ def _orientation(opened: Image.Image) -> Image.Transpose | None:
     """What makes it upright. EXIF that cannot be read, or goes on and on, does not spoil a picture that can."""
     try:
         exif = opened.info.get("exif")
-        if exif and _has_long_tags(exif.removeprefix(b"Exif\0\0")):
+        if exif and tiff.has_long_tags(exif.removeprefix(b"Exif\0\0")):
             return None
         return _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - see decode

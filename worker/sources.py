@@ -24,12 +24,16 @@ def stored(context: Context, key: str) -> bytes:
     return content
 
 
-def fetched(context: Context, url: str) -> bytes:
-    """What an address answers. Raises `InvalidInput`: `file_download_error`, `file_too_large`."""
+def fetched(context: Context, url: str, stop: egress.Stop) -> bytes:
+    """What an address answers, unless it is stopped. Raises `InvalidInput`: `file_download_error`, `file_too_large`."""
     settings = context.settings
     try:
         answer = egress.fetch(
-            url, max_bytes=settings.max_download_bytes, timeout_s=settings.download_timeout_s, allow=context.allow
+            url,
+            max_bytes=settings.max_download_bytes,
+            timeout_s=settings.download_timeout_s,
+            allow=context.allow,
+            stop=stop,
         )
     except egress.TooLarge as error:
         raise _too_large(settings.max_download_bytes) from error

@@ -15,7 +15,8 @@ from typing import Final
 
 from PIL import Image
 
-from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout
+from shared import egress
+from shared.errors import Cancelled, ServiceUnavailable, TotalTimeout, Unavailable
 from shared.queue import commands
 from shared.queue.records import Attempt, Held, Note, Outcome
 from shared.queue.scripts import UNKEPT_TTL_S
@@ -106,7 +107,7 @@ def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
 def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
     context, attempt = bench.context, grant.attempt
     wanted = Input.model_validate_json(attempt.input)
-    picture = _picture(context, attempt, wanted, holding)
+    picture = _picture(context, grant, wanted, holding)
     job = _job(holding, wanted, picture)
     grant.arrived(job.cost_px)
     bench.reports.say(attempt.held, lambda: f"picture loaded, painting {_pictures(job)}")
@@ -117,25 +118,32 @@ def _paint(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
     return outcome
 
 
-def _picture(context: Context, attempt: Attempt, wanted: Input, holding: Holding) -> Image.Image:
+def _picture(context: Context, grant: Grant, wanted: Input, holding: Holding) -> Image.Image:
     """The input as the engine takes it: RGB, of the result's size. What may come late or never come, a download or a
     decoder's end, is waited for aside; a small file of this machine is read and decoded here, in less time than the
     hand-over takes."""
-    content = None
-    if attempt.image_key is not None and context.store.is_local:
-        content = sources.stored(context, attempt.image_key)
+    key, content = grant.attempt.image_key, None
+    if key is not None and context.store.is_local:
+        content = sources.stored(context, key)
         if pictures.is_quick(content):
             return _fitted(context, wanted, content)
-    fetch = partial(_fetched, context, wanted, attempt.image_key, content)
+    stop = egress.Stop()
+    coming = context.aside.submit(_fetched, context, wanted, key, content, stop)
     try:
-        return holding.wait(context.aside.submit(fetch), context.aside.longest_s)
+        return holding.wait(coming, context.aside.longest_s)
     except TimeoutError as error:
+        if coming.cancel():
+            raise Unavailable("There was no thread to read the picture") from error
         raise pictures.unreadable("The file could not be read as a picture in time") from error
+    finally:
+        stop.make()
+        if not coming.cancel():
+            grant.leaves(coming)
 
 
-def _fetched(context: Context, wanted: Input, key: str | None, content: bytes | None) -> Image.Image:
+def _fetched(context: Context, wanted: Input, key: str | None, content: bytes | None, stop: egress.Stop) -> Image.Image:
     if content is None:
-        content = sources.fetched(context, wanted.image_url) if key is None else sources.stored(context, key)
+        content = sources.fetched(context, wanted.image_url, stop) if key is None else sources.stored(context, key)
     return _fitted(context, wanted, content)
 
 

@@ -7,5 +7,6 @@ public, and connect to the very address that was checked. What an operator lists
 from shared.egress.allow import Allow
 from shared.egress.calls import Fetched, fetch, post
 from shared.egress.errors import Blocked, FetchFailed, TooLarge
+from shared.egress.network import Stop
 
-__all__ = ["Allow", "Blocked", "FetchFailed", "Fetched", "TooLarge", "fetch", "post"]
+__all__ = ["Allow", "Blocked", "FetchFailed", "Fetched", "Stop", "TooLarge", "fetch", "post"]

@@ -17,7 +17,7 @@ import httpcore
 from shared.egress import urls
 from shared.egress.allow import Allow
 from shared.egress.errors import Blocked, FetchFailed, TooLarge
-from shared.egress.network import CheckedNetwork, Deadline
+from shared.egress.network import CheckedNetwork, Deadline, Stop
 
 USER_AGENT = "kolors-queue/0.1"
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -34,13 +34,14 @@ class Fetched:
     """Where it came from in the end."""
 
 
-def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Allow) -> Fetched:
-    """GETs one file. `timeout_s` bounds everything together: names, redirects, and every last byte.
+def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Allow, stop: Stop | None = None) -> Fetched:
+    """GETs one file. `timeout_s` bounds everything together: names, redirects, and every last byte; `stop` ends it
+    before, as if the time were over or the connection had broken off.
 
     Raises `Blocked` for an address that must not be called, at the first step or behind a redirect (five at most),
     `TooLarge` above `max_bytes` whatever the server announced, `FetchFailed` for anything else than a 200.
     """
-    deadline = Deadline(timeout_s)
+    deadline = Deadline(timeout_s, stop)
     at = urls.checked(url)
     with _calling(allow, deadline) as pool:
         for _ in range(_MOST_REDIRECTS + 1):

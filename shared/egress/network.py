@@ -9,7 +9,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -24,16 +26,48 @@ _OPEN_PORTS = {80, 443}
 _SYSTEM_PORTS = 1024
 
 
-class Deadline:
-    """A moment on the monotonic clock by which a whole call must be over."""
+class Stop:
+    """Ends a call from another thread."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self) -> None:
+        self.made = False
+        self._lock = threading.Lock()
+        self._wakers: set[Callable[[], None]] = set()
+
+    def make(self) -> None:
+        """Whatever waits under it wakes at once, but for a connection that is being made."""
+        with self._lock:
+            self.made = True
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    @contextmanager
+    def waking(self, wake: Callable[[], None]) -> Generator[None]:
+        """Around a wait that `wake`, called once by any thread, would end."""
+        with self._lock:
+            self._wakers.add(wake)
+            late = self.made
+        try:
+            if late:
+                wake()
+            yield
+        finally:
+            with self._lock:
+                self._wakers.discard(wake)
+
+
+class Deadline:
+    """A moment on the monotonic clock by which a whole call must be over, or when it is stopped."""
+
+    def __init__(self, timeout_s: float, stop: Stop | None = None) -> None:
         self._at_s = time.monotonic() + timeout_s
+        self.stop = stop or Stop()
 
     def left_s(self, most_s: float | None = None) -> float:
         """Raises `httpcore.ReadTimeout` where nothing is left."""
         left_s = self._at_s - time.monotonic()
-        if left_s <= 0:
+        if left_s <= 0 or self.stop.made:
             raise httpcore.ReadTimeout("the call took too long")
         return left_s if most_s is None else min(left_s, most_s)
 
@@ -85,10 +119,15 @@ class _TimedStream(httpcore.NetworkStream):
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.left_s(timeout))
+        with self._deadline.stop.waking(self._hang_up):
+            return self._stream.read(max_bytes, self._deadline.left_s(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.left_s(timeout))
+        with self._deadline.stop.waking(self._hang_up):
+            self._stream.write(buffer, self._deadline.left_s(timeout))
+
+    def _hang_up(self) -> None:
+        _hang_up(_socket(self._stream))
 
     def close(self) -> None:
         self._stream.close()
@@ -96,11 +135,23 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left_s(timeout))
+        # The handshake begins by taking the socket over, so another name of it has to be there to hang up by.
+        with _socket(self._stream).dup() as same, self._deadline.stop.waking(partial(_hang_up, same)):
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left_s(timeout))
         return _TimedStream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _socket(stream: httpcore.NetworkStream) -> socket.socket:
+    return stream.get_extra_info("socket")
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Whoever reads or writes finds the connection ended."""
+    with suppress(OSError):  # and not by the method of an SSL socket: that is for the one thread which uses it
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
@@ -116,7 +167,8 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
 
     threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
-        answer = answers.get(timeout=deadline.left_s())
+        with deadline.stop.waking(lambda: answers.put(OSError("stopped"))):
+            answer = answers.get(timeout=deadline.left_s())
     except queue.Empty:
         raise httpcore.ConnectTimeout("the name was not resolved in time") from None
     if isinstance(answer, OSError):

@@ -1,7 +1,9 @@
 """Web servers on loopback that do what hostile ones do. Each records the calls that reached it."""
 
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -70,3 +72,25 @@ def says(status: int, body: bytes = b"", **headers: str) -> Answer:
         handler.wfile.write(body)
 
     return answer
+
+
+@contextmanager
+def quiet_server(after: bytes = b"") -> Generator[tuple[str, threading.Event, threading.Event]]:
+    """An address that hears one call, says `after` and nothing more; when it was called; when the caller had gone."""
+    called, gone = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(after)
+                called.set()
+                while connection.recv(65536):
+                    pass
+                gone.set()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", called, gone
+        thread.join(30)

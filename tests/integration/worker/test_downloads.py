@@ -1,5 +1,6 @@
 """Pictures from the world: fetched once, checked, and refused with the reason where they do not come."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from shared.queue import commands
 from shared.queue.states import State
-from tests.integration.worker.floor import Floor, Workplace, open_workplace, png, silent_server
+from tests.integration.egress.web import quiet_server
+from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, open_workplace, png, silent_server
 from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
 
 
@@ -99,3 +101,26 @@ def test_pictures_of_one_tenant_that_do_not_come_keep_nobody_elses_waiting(floor
         assert sum(floor.view(id).state is State.RUNNING for id in stuck) == 3
         for id in stuck:
             floor.do(commands.cancel(id, "mallory", retention_s=60))
+
+
+def test_a_download_that_nobody_waits_for_any_more_ends(floor: Floor, workplace: Workplace) -> None:
+    with quiet_server() as (address, called, gone):
+        id = floor.submit(image_url=f"http://{address}/picture.png")
+        workplace.answer()
+        assert called.wait(DEADLINE_S)
+        floor.cancel(id)
+        assert floor.finished(id).status == 499
+        assert gone.wait(DEADLINE_S), "its thread is needed for others"
+
+
+def test_want_of_a_thread_is_no_fault_of_the_picture(floor: Floor, there: Receiver) -> None:
+    there.answer = answers(200, png())
+    hung = threading.Event()
+    with open_workplace(floor, egress_allow="127.0.0.1", concurrency=2, longest_s=0.5) as workplace:
+        for _ in range(4):
+            workplace.context.aside.submit(hung.wait, DEADLINE_S)
+        id = floor.submit(image_url=there.url)
+        workplace.answer()
+        floor.until(id, lambda view: view.state is State.QUEUED and view.attempts == 1)
+        hung.set()
+    assert there.calls.empty()

@@ -43,7 +43,7 @@ def one_seat(floor: Floor, runner: Any = None, **options: Any) -> Generator[Work
 
 
 def test_a_picture_that_hangs_its_decoder_is_refused_and_the_next_is_painted(floor: Floor) -> None:
-    hostile, good = floor.submit(HOSTILE), floor.submit()
+    hostile, good = floor.submit(HOSTILE, tenant="mallory"), floor.submit()
     with one_seat(floor, longest_s=4) as workplace:
         assert workplace.answer().result(DEADLINE_S) == 2
     assert floor.problem(hostile)["type"] == "image_load_error"
@@ -68,7 +68,7 @@ def test_a_request_can_be_cancelled_while_its_picture_is_decoded(floor: Floor) -
 
 
 def test_a_worker_whose_threads_all_hang_starts_anew(floor: Floor) -> None:
-    ids = [floor.submit(HOSTILE) for _ in range(2)]
+    ids = [floor.submit(HOSTILE, tenant=tenant) for tenant in ("ann", "bob")]
     with one_seat(floor, longest_s=0.1, grace_s=0) as workplace:
         assert workplace.answer().result(DEADLINE_S) == 2
         workplace.station.look_aside()

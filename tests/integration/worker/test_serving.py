@@ -170,7 +170,7 @@ class TestBadPictures:
 
 
 class FailingRunner(FakeRunner):
-    """Raises what it is given, one for each job it meets, and works normally afterwards."""
+    """Raises what it is given, one after the other, and works normally afterwards."""
 
     def __init__(self, *errors: Exception) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class TestFaults:
         floor.output(served(floor, workplace))
 
     def test_a_passing_fault_is_tried_again(self, floor: Floor) -> None:
-        with open_workplace(floor, FailingRunner(OutOfMemory())) as workplace:
+        with open_workplace(floor, FailingRunner(OutOfMemory(), OutOfMemory())) as workplace:
             id = served(floor, workplace)
             floor.until(id, lambda view: view.state is State.QUEUED)
             floor.until(id, lambda _: ring_for_due_retries(floor, workplace))

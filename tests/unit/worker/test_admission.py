@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from queue import SimpleQueue
 
 import pytest
@@ -182,10 +183,8 @@ def test_an_error_of_the_claim_leaves_the_turn_to_others() -> None:
 def test_slow_pictures_do_not_keep_pixels_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "_SLOW_S", -1.0)
     here, queue = desk(seats=4), Queue(*[2 * MEGAPIXEL] * 4)
-    slow = [taken(here, queue), taken(here, queue)]
+    slow = [taken(here, queue) for _ in range(3)]
     assert here.free_px() == 4 * MEGAPIXEL
-    slow.append(taken(here, queue))
-    assert here.free_px() == 2 * MEGAPIXEL, "at most half of the seats are overlooked"
     slow[0].arrived(2 * MEGAPIXEL)
     assert here.free_px() == 2 * MEGAPIXEL, "it counts again once it is in the engine"
 
@@ -210,4 +209,20 @@ def test_a_tenant_whose_pictures_do_not_come_leaves_a_quarter_of_the_seats_to_ot
     grants[0].arrived(MEGAPIXEL)
     grants[1].arrived(MEGAPIXEL)
     taken(admission, queue)
+    assert queue.avoided == []
+
+
+def test_a_tenant_that_left_as_much_behind_as_there_are_spare_threads_has_to_wait() -> None:
+    """Or one that submits and cancels would have all threads at work for it."""
+    admission, queue = desk(seats=4), Queue(*[MEGAPIXEL] * 6)
+    behind = [Future[None]() for _ in range(4)]
+    for work in behind:
+        grant = taken(admission, queue)
+        assert queue.avoided == []
+        grant.leaves(work)
+        grant.denoised()
+    taken(admission, queue).denoised()
+    assert queue.avoided == ["tenant"]
+    behind[0].set_result(None)
+    taken(admission, queue).denoised()
     assert queue.avoided == []

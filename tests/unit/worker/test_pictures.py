@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import zlib
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import InvalidInput
+from worker import pictures
 from worker.pictures import Encoded, decode, encode, fit, is_quick
 
 MAX_PX = 1_000_000
@@ -325,6 +327,51 @@ def tiff_with(tag: int, kind: int, count: int, values: bytes, *, order: str = "<
     )
     body = struct.pack(order + number, len(rows)) + b"".join(struct.pack(order + entry, *row) for row in rows)
     return begins + body + bytes(8 if big else 4) + values
+
+
+def tiled_tiff(side: int, tile: int, *, order: str = "<", big: bool = False, kind: int = 3) -> bytes:
+    """Grey, of one tile that may be larger than the picture."""
+    pixels = zlib.compress(b"\xc8" * tile * tile, 9)
+    head = 16 if big else 8
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: head, 325: len(pixels)}
+    number, entry, wide = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    rows = b"".join(
+        struct.pack(order + entry, tag, of, 1)
+        + struct.pack(order + ("I" if of == 4 else "H"), value).ljust(wide, b"\0")
+        for tag, value in tags.items()
+        for of in [4 if tag > 323 else kind]
+    )
+    mark = b"II" if order == "<" else b"MM"
+    directory = head + len(pixels)
+    begins = struct.pack(order + "HHHQ", 43, 8, 0, directory) if big else struct.pack(order + "HI", 42, directory)
+    return mark + begins + pixels + struct.pack(order + number, len(tags)) + rows + bytes(wide)
+
+
+class TestPixelsInHiding:
+    """What is decoded at once may be more than the size that a file tells."""
+
+    @pytest.mark.parametrize("kind", [3, 4])
+    @pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+    def test_a_small_tiff_of_a_large_tile(self, order: str, big: bool, kind: int) -> None:
+        assert problem_of(tiled_tiff(64, 4096, order=order, big=big, kind=kind)) == "image_too_large"
+        honest = decode(tiled_tiff(64, 128, order=order, big=big, kind=kind), max_px=MAX_PX)
+        assert (honest.size, honest.getpixel((0, 0))) == ((64, 64), (200,) * 3)
+
+    def test_large_tiles_and_avifs_are_decoded_two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        entered: list[str] = []
+
+        class Watched(nullcontext[None]):
+            def __enter__(self) -> None:
+                entered.append("once")
+
+        monkeypatch.setattr(pictures, "_few_large_ones", Watched())
+        monkeypatch.setattr(pictures, "_LARGE_PX", 1_000_000)
+        decode(tiled_tiff(64, 512), max_px=MAX_PX)
+        decode(file_of(Image.new("RGB", (512, 512)), "PNG"), max_px=MAX_PX)
+        assert entered == []
+        decode(tiled_tiff(64, 1024), max_px=2 * MAX_PX)
+        decode(file_of(Image.new("RGB", (64, 64)), "AVIF"), max_px=MAX_PX)
+        assert entered == ["once"] * 2
 
 
 class TestSlowFiles:
