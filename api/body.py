@@ -1,9 +1,11 @@
 """Reads a call's body without ever holding more of it than allowed: each by itself, and all of them together.
 
-A body that hardly comes on is given up, so that nobody holds the room of others by sending nothing.
+A body that hardly comes on is given up, so that nobody holds the room of others by sending nothing. And no tenant gets
+more than half of the room that the others leave it, so nobody closes the door to everybody by sending much.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,23 +22,30 @@ class Room:
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
+        self._held: Counter[str] = Counter()
+        """By each tenant."""
 
-    def take(self, count: int) -> None:
-        """Raises `ServiceUnavailable` where so much is not left."""
-        if count > self._left:
+    def take(self, tenant: str, count: int) -> None:
+        """Raises `ServiceUnavailable` where so much is not left, or not for this tenant."""
+        held = self._held[tenant] + count
+        if held > (self._held[tenant] + self._left) // 2:
             raise ServiceUnavailable("Too much is being sent to this server at once. Try again shortly.")
         self._left -= count
+        self._held[tenant] = held
 
-    def give(self, count: int) -> None:
+    def give(self, tenant: str, count: int) -> None:
         self._left += count
+        self._held[tenant] -= count
+        if not self._held[tenant]:
+            del self._held[tenant]
 
 
 @asynccontextmanager
-async def received(request: Request, room: Room, max_bytes: int) -> AsyncGenerator[bytearray]:
+async def received(request: Request, room: Room, tenant: str, max_bytes: int) -> AsyncGenerator[bytearray]:
     """All bytes, and their room until the end of the block.
 
-    Raises `TooLarge` as soon as that is known, mostly from Content-Length, `TooSlow`, `ServiceUnavailable` where other
-    bodies take all the room, and `starlette`'s `ClientDisconnect` where the caller went away in the middle.
+    Raises `TooLarge` as soon as that is known, mostly from Content-Length, `TooSlow`, `ServiceUnavailable` where there
+    is no room left for this tenant, and `starlette`'s `ClientDisconnect` where the caller went away in the middle.
     """
     check_length(request, max_bytes)
     body = bytearray()
@@ -44,28 +53,33 @@ async def received(request: Request, room: Room, max_bytes: int) -> AsyncGenerat
         async for chunk in arriving(request):
             if len(body) + len(chunk) > max_bytes:
                 raise too_large(max_bytes)
-            room.take(len(chunk))
+            room.take(tenant, len(chunk))
             body += chunk
         yield body
     finally:
-        room.give(len(body))
+        room.give(tenant, len(body))
 
 
 async def arriving(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises `TooSlow` once it is behind a slow line's pace for half a minute, and
-    `ClientDisconnect` where the caller goes away."""
+    """The body as it comes. Raises `TooSlow` once it is half a minute behind a slow line's pace, and `ClientDisconnect`
+    where the caller goes away.
+
+    Waiting for it uses patience up, and what comes gives it back, but never more than half a minute: having been fast
+    is no credit for silence. What the reader does in between costs the caller nothing.
+    """
     clock = asyncio.get_running_loop().time
-    began, count, more = clock(), 0, True
+    patience_s, more = _PATIENCE_S, True
     while more:
+        asked_s = clock()
         try:
-            async with asyncio.timeout_at(began + _PATIENCE_S + count / _SLOWEST_BYTES_PER_S):
+            async with asyncio.timeout(patience_s):
                 message = await request.receive()
         except TimeoutError:
             raise TooSlow from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk, more = message.get("body", b""), message.get("more_body", False)
-        count += len(chunk)
+        patience_s = min(_PATIENCE_S, patience_s - (clock() - asked_s) + len(chunk) / _SLOWEST_BYTES_PER_S)
         yield chunk
 
 

@@ -76,7 +76,8 @@ class ApiSettings(Settings):
     max_body_bytes: int = Field(default=70 * 1024 * 1024, ge=1024)
     """Of one JSON call. A data: URI of `MAX_DOWNLOAD_BYTES` still fits in."""
     max_bodies_bytes: int = Field(default=256 * 1024 * 1024, validate_default=True)
-    """Of all JSON calls that are being read at once. Beyond that, a call is asked to come again."""
+    """Of all JSON calls that are being read at once; a key gets at most half of what the others leave. Beyond that, a
+    call is asked to come again."""
     max_upload_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
     """Of one uploaded file."""
     reject_invalid_at_submit: bool = False
@@ -149,8 +150,8 @@ class ApiSettings(Settings):
     @field_validator("max_bodies_bytes")
     @classmethod
     def _one_fits(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("max_body_bytes", 0):
-            raise ValueError("must be at least MAX_BODY_BYTES")
+        if value < 2 * info.data.get("max_body_bytes", 0):
+            raise ValueError("must be at least twice MAX_BODY_BYTES: a key gets half")
         return value
 
     @field_validator("public_url")

@@ -37,7 +37,7 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     is no JSON object is always refused. Raises `InvalidInput` and every `Refused`.
     """
     order = _order(context, request)
-    async with received(request, context.room, context.settings.max_body_bytes) as body:
+    async with received(request, context.room, order.keywords["tenant"], context.settings.max_body_bytes) as body:
         return await _submit(context, order, body, invalid_is_refused=invalid_is_refused)
 
 

@@ -106,7 +106,7 @@ class Files:
 
 async def _complete(uploads: Uploads, request: Request, place: Grant) -> Response:
     try:
-        async with received(request, context_of(request).room, _COMPLETE_BYTES) as text:
+        async with received(request, context_of(request).room, place.tenant, _COMPLETE_BYTES) as text:
             body: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is no JSON") from error

@@ -62,7 +62,7 @@ class Storage:
         context = context_of(request)
         tenant = context.tenant(request)
         try:
-            async with received(request, context.room, _BODY_BYTES) as text:
+            async with received(request, context.room, tenant, _BODY_BYTES) as text:
                 body: dict[str, object] = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is no JSON") from error

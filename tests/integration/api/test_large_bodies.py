@@ -24,7 +24,7 @@ INPUT = {"prompt": "p", "image_url": "https://example.com/a.png"}
 
 @pytest.fixture
 def roomy(keyed: ApiSettings) -> ApiSettings:
-    sizes = {"max_body_bytes": 6 * MIB, "max_bodies_bytes": 8 * MIB, "max_download_bytes": 4 * MIB}
+    sizes = {"max_body_bytes": 6 * MIB, "max_bodies_bytes": 16 * MIB, "max_download_bytes": 4 * MIB}
     return keyed.model_copy(update=sizes)
 
 
@@ -75,7 +75,7 @@ def test_a_large_picture_that_is_none_fails_its_request(client: httpx.Client) ->
         assert (item["loc"], item["type"]) == (["body", "image_url"], kind)
 
 
-def test_bodies_together_may_not_take_all_the_room(client: httpx.Client) -> None:
+def test_bodies_of_one_key_may_not_take_all_the_room(client: httpx.Client) -> None:
     with ExitStack() as stack:
         deadline = time.monotonic() + 30
         while (answer := client.post(ENDPOINT, json=INPUT)).status_code == 200:
@@ -84,17 +84,31 @@ def test_bodies_together_may_not_take_all_the_room(client: httpx.Client) -> None
             time.sleep(0.1)  # until it has all come: our next small one could take the room of its last piece
         assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_scheduling_failure")
         assert answer.headers["retry-after"]
+        assert client.post("/storage/upload/initiate", json={"file_name": "a"}).status_code == 503
         assert client.get("/health").status_code == 200
+        assert client.post(ENDPOINT, json=INPUT, headers={"Authorization": "Key other:secret"}).status_code == 200
     while client.post(ENDPOINT, json=INPUT).status_code != 200:
         assert time.monotonic() < deadline, "the room of those who left was not given back"
 
 
-def test_a_body_that_does_not_come_is_given_up(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "_PATIENCE_S", 0.2)
-    for path in (ENDPOINT, "/files/upload", "/storage/upload/initiate"):
-        with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30) as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Key id:secret\r\nContent-Length: 9\r\n\r\n{{"
-            connection.sendall(head.encode())
-            received = b"".join(iter(lambda: connection.recv(65536), b""))
-        assert received.startswith(b"HTTP/1.1 408 "), path
-        assert json.loads(received.partition(b"\r\n\r\n")[2])["error_type"] == "bad_request"
+@pytest.mark.parametrize(
+    ("path", "came"),
+    [
+        (ENDPOINT, 1),
+        (ENDPOINT, 4 * MIB),
+        (f"/run{ENDPOINT}", 4 * MIB),
+        ("/files/upload", 1),
+        ("/files/upload", 4 * MIB),
+        ("/storage/upload/initiate", 1),
+    ],
+)
+def test_a_body_that_does_not_come_is_given_up(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str, came: int
+) -> None:
+    monkeypatch.setattr(body, "_PATIENCE_S", 0.5)
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30) as connection:
+        lines = [f"POST {path} HTTP/1.1", "Host: a", "Authorization: Key id:secret", f"Content-Length: {came + 9}"]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + b"{" * came)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error_type"] == "bad_request"

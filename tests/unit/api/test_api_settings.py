@@ -23,6 +23,7 @@ from shared.settings import load
         ("QUEUE_HOSTS", "https://x", "QUEUE_HOSTS"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL"),
         ("SYNC_TIMEOUT_S", "0", "SYNC_TIMEOUT_S"),
+        ("MAX_BODIES_BYTES", "146800639", "MAX_BODIES_BYTES"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
