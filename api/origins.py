@@ -106,6 +106,8 @@ class Origins:
         await self._app(scope, receive, send)
 
     def _rewrite(self, scope: Scope) -> None:
+        if not cast("str", scope["path"]).startswith("/"):  # as `*`, which is for OPTIONS only
+            raise BadRequest("The address is no path")
         scheme, authority = self._called(scope)
         scope["kolors.base"], on_run = self._place(scheme, authority)
         path = canonical(cast("str", scope["path"]))

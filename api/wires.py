@@ -5,6 +5,8 @@ What is no HTTP never gets as far as the application, so it is refused here, in 
 whoever offers to go on in another protocol (Java's own client and `curl --http2` do so with every first call) is served
 in this one: uvicorn would lose the body of such a call, and whatever comes after it.
 
+An address that is written out in full, as proxies do it, counts as RFC 9112 says: its host, and not the Host header's.
+
 No connection is kept for one who does nothing with it: a head has to come to its end in a minute, and something of what
 is written has to be taken in each. `api.body` sees to bodies, uvicorn to what is idle between two calls.
 
@@ -13,6 +15,7 @@ the head, behind the back of whoever has read them. It may be as long as a head,
 """
 
 import asyncio
+import re
 from enum import StrEnum
 from typing import cast
 
@@ -23,6 +26,7 @@ from api.edge import complete
 from api.errors import answer
 from shared.errors import BadRequest, Refused, TooSlow
 
+_ADDRESS = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
 _MOST_BYTES = 16 * 1024
 _LONGEST_FIELDS_BYTES = 64 * 1024
 _HEAD_S = 60.0
@@ -140,6 +144,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._cancel_head_timer()
         if not self.parser.should_upgrade():
+            if not self.url.startswith((b"/", b"*")):
+                self._go_by_address()
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no tunnel")  # the parser makes an `HttpParserError` of it
@@ -156,6 +162,17 @@ class Protocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._end_fields()
             super().on_message_complete()
+
+    def _go_by_address(self) -> None:
+        """RFC 9112, 3.2.2: what the Host header says is replaced. Two of them are still two."""
+        address = _ADDRESS.fullmatch(self.url)
+        if address is None:
+            raise ValueError("this is no address of ours")  # the parser makes an `HttpParserError` of it
+        host, path = address.groups()
+        self.url = path if path.startswith(b"/") else b"/" + path
+        others = [header for header in self.headers if header[0] != b"host"]
+        hosts = max(1, len(self.headers) - len(others))
+        self.headers[:] = [(b"host", host)] * hosts + others
 
     def _begin(self, fields: Fields) -> None:
         self._fields, self._began_now, self._fields_bytes = fields, True, 0

@@ -213,6 +213,70 @@ def test_this_is_no_tunnel(base: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        (f"http://queue.example:81{ENDPOINT}", "queue.example:81"),
+        (f"HTTPS://Queue.Example{ENDPOINT}?fal_webhook=http://a/", "Queue.Example"),
+        (f"http://[::1]:81{ENDPOINT}", "[::1]:81"),
+        (ENDPOINT, "a"),
+    ],
+)
+@pytest.mark.parametrize("offer", [(), ("Connection: Upgrade", "Upgrade: h2c")], ids=["", "with an offer"])
+def test_an_address_in_full_counts_and_its_host(base: str, address: str, host: str, offer: tuple[str, ...]) -> None:
+    call = _submission(*offer).replace(ENDPOINT.encode(), address.encode(), 1)
+
+    received = _exchange(base, call + INPUT, HEALTH)
+
+    assert received.count(b"HTTP/1.1 200 ") == 2
+    assert f'"status_url": "http://{host}/fal-ai/kolors/requests/'.encode() in received
+
+
+def _get(base: str, target: str, host: str) -> tuple[bytes, bytes]:
+    """(status, body) of a call of one's own."""
+    lines = [f"GET {target} HTTP/1.1", f"Host: {host}", "Authorization: Key id:secret", "Connection: close", "", ""]
+    head, _, body = _exchange(base, "\r\n".join(lines).encode()).partition(b"\r\n\r\n")
+    return head[9:12], body
+
+
+def test_the_host_of_an_address_in_full_chooses_the_origin(base: str) -> None:
+    path = "/fal-ai/kolors/requests/0198e951-c778-7120-9c82-16efcf40ec82"
+    in_the_queue, nowhere = b'{"status":"NOT_FOUND"}', b'{"detail": "Path /requests/'
+    for target, host, answer in (
+        (path, "a", in_the_queue),
+        (path, "fal.run", nowhere),
+        (f"http://fal.run{path}", "a", nowhere),
+        (f"http://a{path}", "fal.run", in_the_queue),
+    ):
+        status, body = _get(base, target, host)
+        assert (status, body[: len(answer)]) == (b"404", answer)
+    assert _get(base, "http://a", "fal.run") == _get(base, "/", "a")
+    assert _get(base, f"http://a{path}", "b\r\nHost: c")[0] == b"400"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "*",
+        "fal.run:80",
+        "http:///x",
+        "http://",
+        "ftp://a/x",
+        "mailto:x",
+        "?x",
+        "#x",
+        "x",
+        "http://u@a/x",
+        "http://a:x/",
+    ],
+)
+@pytest.mark.parametrize("host", ["a", "fal.run"])
+def test_a_target_that_is_no_address_is_refused(base: str, target: str, host: str) -> None:
+    status, body = _get(base, target, host)
+    assert status == b"400"
+    assert b'"error_type": "bad_request"' in body
+
+
+@pytest.mark.parametrize(
     "call",
     [b"\x16\x03\x01\x02\x00", b"POST / HTTP/1.1\r\nContent-Length: none\r\n\r\n", b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n"],
 )

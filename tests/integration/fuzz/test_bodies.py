@@ -68,6 +68,13 @@ WORDS = """
 SEGMENTS = st.lists(st.sampled_from(["", "a" * 3000, *WORDS.split()]), max_size=7)
 
 
+FORMS = st.sampled_from([
+    "*", "http://a", "http://fal.run", "HTTP://fal.run:99999", "https://rest.fal.ai/storage/upload/initiate",
+    "ftp://a/b", "http://a?b", "http://u@a/", "http:///", "http://[::1]", "http://[", "a:80", "fal.run:443", "?", "#",
+    "a", "//", "*/x",
+])  # fmt: skip
+
+
 def _sent(fuzzed: httpx.Client, method: str, url: str, **more: Any) -> None:
     answer = fuzzed.request(method, url, **more)
     check(answer.status_code, answer.headers, answer.content, method)
@@ -105,6 +112,18 @@ def test_any_headers(fuzzed: httpx.Client, target: tuple[str, str], headers: dic
 @given(st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]), SEGMENTS)
 def test_any_address(fuzzed: httpx.Client, method: str, segments: list[str]) -> None:
     _raw(fuzzed, method, "/" + "/".join(segments), {"authorization": b"Key id:secret"}, b"")
+
+
+@FEW
+@given(
+    st.sampled_from(["GET", "HEAD", "PUT", "POST", "OPTIONS", "CONNECT"]),
+    FORMS,
+    SEGMENTS,
+    st.sampled_from([b"a", b"fal.run", b"queue.fal.run", b"v3.fal.media", b"", b"*"]),
+)
+@example("GET", "*", [], b"fal.run")
+def test_any_form_of_target(fuzzed: httpx.Client, method: str, form: str, segments: list[str], host: bytes) -> None:
+    _raw(fuzzed, method, "/".join([form, *segments]), {"host": host, "authorization": b"Key id:secret"}, b"")
 
 
 @FEW

@@ -104,6 +104,12 @@ async def test_a_host_that_is_none_is_refused(host: str) -> None:
         await _call("/health", host)
 
 
+async def test_what_is_no_path_is_refused() -> None:
+    for host in ("fal.run", "queue.fal.run"):
+        with pytest.raises(BadRequest):
+            await _call("*", host, method="GET")
+
+
 async def test_two_hosts_are_none() -> None:
     with pytest.raises(BadRequest):
         await _call("/health", "fal.run", HOST="queue.fal.run")
