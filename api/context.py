@@ -12,7 +12,7 @@ from api.auth import Caller, Keyring
 from api.body import Room
 from api.hub import Hub
 from api.settings import ApiSettings
-from shared.errors import BadRequest
+from shared.errors import BadCredentials, BadRequest
 from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
@@ -41,6 +41,14 @@ class Context:
     def caller(self, request: Request) -> Caller:
         """Who calls; raises `BadCredentials`, and `ServiceUnavailable` while nobody's key is known."""
         return self.keyring.caller(authorization(request))
+
+    def admits(self, request: Request) -> bool:
+        """Whether its caller's key is still accepted: answers that take long ask again, for keys are revoked."""
+        try:
+            self.caller(request)
+        except BadCredentials:
+            return False
+        return True
 
     def tenant(self, request: Request) -> str:
         return self.caller(request).tenant

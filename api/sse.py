@@ -7,6 +7,7 @@ page of memory and a reconnecting one (`Last-Event-ID`) misses nothing on whiche
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -54,9 +55,9 @@ class EventStream(Response):
 
 
 async def statuses(
-    context: Context, view: View, after: str, *, logs: bool, previews: bool = False
+    context: Context, call: Request, view: View, after: str, *, logs: bool, previews: bool = False
 ) -> AsyncGenerator[bytes]:
-    """Frames until the request is complete, gone, or the server closes.
+    """Frames until the request is complete, gone, or the server closes, or the caller's key is not accepted any more.
 
     One per entry of the request's history after `after`, and one without an id whenever its place in the queue has
     changed in between. With `previews` the newest preview goes with the newest entry. Silence is broken by comments,
@@ -65,7 +66,7 @@ async def statuses(
     pause_s = context.settings.sse_keepalive_s
     told_position = view.position
     async with context.hub.listen(view.id) as bell:
-        while not context.hub.closing:
+        while not context.hub.closing and context.admits(call):
             try:
                 events, now = await _look(context, view.id, after)
             except ServiceUnavailable:

@@ -61,7 +61,7 @@ async def stream(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers={REQUEST_ID: view.id}, media_type=sse.EventStream.media_type)
     logs, previews = (is_set(request.query_params.get(name)) for name in ("logs", "previews"))
-    frames = sse.statuses(context, view, after, logs=logs, previews=previews)
+    frames = sse.statuses(context, request, view, after, logs=logs, previews=previews)
     return sse.EventStream(frames, {REQUEST_ID: view.id})
 
 

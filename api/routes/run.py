@@ -40,7 +40,7 @@ async def run(request: Request) -> Response:
     id_ = receipt.id
     result: Result | None = None
     try:
-        result = await unless_gone(request.receive, _wait(context, id_))
+        result = await unless_gone(request.receive, _wait(context, request, id_))
         return await results.answer(context, id_, result)
     except CallerGone:
         return Response(status_code=499)  # nobody is there to read it
@@ -54,13 +54,15 @@ async def run(request: Request) -> Response:
                 await context.run(commands.cancel(id_, tenant, retention_s=context.settings.retention_s))
 
 
-async def _wait(context: Context, id: str) -> Result:
-    """The final result. Raises `TotalTimeout` after `SYNC_TIMEOUT_S`, `ServiceUnavailable` if the server closes."""
+async def _wait(context: Context, request: Request, id: str) -> Result:
+    """The final result. Raises `TotalTimeout` after `SYNC_TIMEOUT_S`, `ServiceUnavailable` if the server closes, and
+    `BadCredentials` once the caller's key is not accepted any more."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + context.settings.sync_timeout_s
     closing = False
     async with context.hub.listen(id) as bell:
         while True:
+            context.caller(request)
             result, pause_s = await _look(context, id)
             if result is not None:
                 return result

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -14,14 +15,17 @@ import httpx
 import pytest
 
 from api import keys as cli
+from api.routes import run as synchronous
 from api.settings import ApiSettings
 from shared.queue import commands, keys
 from shared.queue.connect import SyncRedis, open_sync
 from shared.queue.execute import run_sync
 from shared.queue.records import StoredKey
+from shared.queue.states import State
 from tests.conftest import Valkey
 from tests.integration.api.live import live
 from tests.integration.api.terminal import ROOT, command
+from tests.integration.api.worker import Hand
 
 ENDPOINT = "/fal-ai/kolors/image-to-image"
 INPUT = {"prompt": "p", "image_url": "https://example.com/a.png"}
@@ -78,6 +82,36 @@ def test_a_key_of_the_settings_can_be_revoked(door: Door, redis: SyncRedis) -> N
     cli.revoke(redis, "id")
     door.until("id:secret", 401)
     assert door.knock("other:secret").status_code == 200
+
+
+@pytest.mark.parametrize("end", [cli.revoke, partial(cli.rotate, overlap_s=0)], ids=["revoked", "rotated"])
+def test_a_key_that_is_taken_away_ends_what_it_listens_to(
+    door: Door, redis: SyncRedis, hand: Hand, monkeypatch: pytest.MonkeyPatch, end: Callable[[SyncRedis, str], str]
+) -> None:
+    monkeypatch.setattr(synchronous, "_LOOK_AGAIN_S", 0.2)
+    credential = cli.add(redis, "me")
+    door.until(credential, 200)
+    attempt = hand.claim()
+    path = httpx.URL(f"/fal-ai/kolors/requests/{attempt.held.id}/status/stream")
+    headers = {"Authorization": f"Key {credential}"}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        httpx.Client(base_url=door.url, headers=headers, trust_env=False) as client,
+        client.stream("GET", path) as stream,
+    ):
+        lines = stream.iter_lines()
+        assert next(lines).startswith("id: ")
+        running = pool.submit(door.knock, credential, f"/run{ENDPOINT}")
+        door.wait_for(lambda: redis.execute_command("ZCARD", keys.QUEUE) == 1)
+        (waiting,) = cast("list[str]", redis.execute_command("ZRANGE", keys.QUEUE, 0, -1))
+        end(redis, "me")
+        deadline_s = time.monotonic() + SOON_S
+        for _ in lines:
+            assert time.monotonic() < deadline_s, "the stream goes on"
+        answer = running.result()
+    assert (answer.status_code, answer.headers["x-fal-request-id"]) == (401, waiting)
+    assert hand.state(waiting) is State.CANCELLED, "nobody would get its result"
+    hand.finish(attempt)
 
 
 def test_both_secrets_are_valid_while_a_key_is_rotated_and_see_the_same(door: Door, redis: SyncRedis) -> None:
