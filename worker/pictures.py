@@ -5,7 +5,6 @@ our own files look like. Knows no network, no store and no engine. Everything he
 """
 
 import io
-import json
 import logging
 import math
 import threading
@@ -17,7 +16,6 @@ from functools import cache
 from typing import Final, Literal
 
 from PIL import Image, ImageCms, ImageOps
-from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import InvalidInput, Problem
 from worker import tiff
@@ -92,16 +90,15 @@ class Encoded:
     extension: str
 
 
-def encode(picture: Image.Image, output_format: Literal["png", "jpeg"], parameters: Mapping[str, object]) -> Encoded:
-    """The same picture and parameters give the same bytes, always. A PNG tells `parameters` in a text chunk."""
+def encode(picture: Image.Image, output_format: Literal["png", "jpeg"]) -> Encoded:
+    """The same picture gives the same bytes, always. They are its pixels and nothing else: who gets a picture is not
+    told by it what was asked for."""
     file = io.BytesIO()
     if output_format == "jpeg":
         picture.save(file, "JPEG", quality=95)
         return Encoded(file.getvalue(), "image/jpeg", "jpeg")
-    text = PngInfo()
-    text.add_text("parameters", json.dumps(parameters, ensure_ascii=False, sort_keys=True))
     # Level 6, Pillow's default, takes as long as the whole GPU work and saves 15 % of the bytes.
-    picture.save(file, "PNG", compress_level=1, pnginfo=text)
+    picture.save(file, "PNG", compress_level=1)
     return Encoded(file.getvalue(), "image/png", "png")
 
 

@@ -45,7 +45,9 @@ def publish(context: Context, order: Order, painting: Painting) -> Outcome:
 
     The same pictures are the same bytes however they are asked for. Raises `StoreUnavailable`, `ServiceUnavailable`.
     """
-    files = _side_by_side(context, lambda k: _encode(order, painting, k), range(len(painting.pictures)))
+    files = _side_by_side(
+        context, lambda picture: pictures.encode(picture, order.wanted.output_format), painting.pictures
+    )
     urls = [_data_uri(file) for file in files] if order.wanted.sync_mode else _links(context, order, files)
     images = [
         wire.Image(
@@ -82,20 +84,6 @@ def _outcome(context: Context, order: Order, painting: Painting, body: str) -> O
         inference_s=painting.seconds.get("inference"),
         gpu_s=painting.gpu_s,
     )
-
-
-def _encode(order: Order, painting: Painting, k: int) -> pictures.Encoded:
-    wanted = order.wanted
-    parameters = {
-        "prompt": wanted.prompt,
-        "negative_prompt": wanted.negative_prompt,
-        "strength": wanted.strength,
-        "num_inference_steps": wanted.num_inference_steps,
-        "guidance_scale": wanted.guidance_scale,
-        "scheduler": wanted.scheduler,
-        "seed": order.seed + k,
-    }
-    return pictures.encode(painting.pictures[k], wanted.output_format, parameters)
 
 
 def _links(context: Context, order: Order, files: list[pictures.Encoded]) -> list[str]:
