@@ -12,11 +12,12 @@ from api.auth import Caller, Keyring
 from api.body import Room
 from api.hub import Hub
 from api.settings import ApiSettings
-from shared.errors import BadCredentials, BadRequest
+from shared.errors import BadCredentials
 from shared.files.base import Store
 from shared.queue import execute
 from shared.queue.commands import Command
 from shared.queue.connect import AsyncRedis
+from shared.wire.headers import AUTHORIZATION, only
 from shared.wire.webhook import SigningKeys
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Context:
 
     def caller(self, request: Request) -> Caller:
         """Who calls; raises `BadCredentials`, and `ServiceUnavailable` while nobody's key is known."""
-        return self.keyring.caller(authorization(request))
+        return self.keyring.caller(header(request, AUTHORIZATION))
 
     def admits(self, request: Request) -> bool:
         """Whether its caller's key is still accepted: answers that take long ask again, for keys are revoked."""
@@ -54,12 +55,9 @@ class Context:
         return self.caller(request).tenant
 
 
-def authorization(request: Request) -> str | None:
-    """The header of that name. Raises `BadRequest` where there are two: a proxy may have judged by the other one."""
-    given = request.headers.getlist("authorization")
-    if len(given) > 1:
-        raise BadRequest("There is more than one Authorization header")
-    return given[0] if given else None
+def header(request: Request, name: str) -> str | None:
+    """A header that decides something. Raises `BadRequest` where there are two of that name."""
+    return only(name, request.headers.getlist(name))
 
 
 def context_of(request: Request) -> Context:

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import ApiSettings
 from shared.errors import BadRequest
-from shared.wire.headers import TARGET_URL
+from shared.wire.headers import TARGET_URL, only
 from shared.wire.queue import APP, ENDPOINT
 
 RUN = "/run"
@@ -159,7 +159,7 @@ class Origins:
         """Puts the proxied call in the place of the proxy's own. Returns its path and whether it is synchronous."""
         if scope["method"] not in _PROXY_METHODS:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(_PROXY_METHODS))})
-        header = HTTPConnection(scope).headers.get(TARGET_URL)
+        header = only(TARGET_URL, HTTPConnection(scope).headers.getlist(TARGET_URL))
         if header is None:
             raise BadRequest(f"The {TARGET_URL} header is missing")
         try:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from api import pictures
 from api.body import received
-from api.context import Context
+from api.context import Context, header
 from api.lifting import LARGE_BYTES, Lifted, lift
 from api.origins import base_of
 from shared.errors import BadRequest, IdempotencyConflict, InvalidInput, QueueFull, TooManyQueued
@@ -60,24 +60,24 @@ async def _submit(
 def _order(context: Context, request: Request) -> partial[Submission]:
     """Everything about a submission but its body: who, for how long, in which lane, and whom to tell."""
     caller = context.caller(request)
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    told = partial(header, request)
     query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
     return partial(
         Submission,
         id=new_request_id(),
         tenant=caller.tenant,
         base=base_of(request),
-        lane=Lane.LOW if names.is_low_priority(headers.get(names.QUEUE_PRIORITY)) else Lane.NORMAL,
+        lane=Lane.LOW if names.is_low_priority(told(names.QUEUE_PRIORITY)) else Lane.NORMAL,
         webhook_url=_webhook(query.get("fal_webhook")),
-        start_timeout_ms=names.timeout_ms(names.REQUEST_TIMEOUT, headers.get(names.REQUEST_TIMEOUT)),
-        total_timeout_ms=names.timeout_ms(names.TOTAL_TIMEOUT, headers.get(names.TOTAL_TIMEOUT)),
-        file_ttl_s=names.lifetime_s(names.LIFECYCLE_PREFERENCE, headers.get(names.LIFECYCLE_PREFERENCE)),
-        keep_io=names.keeps_io(headers.get(names.STORE_IO)),
-        retry=not names.is_set(headers.get(names.NO_RETRY)),
+        start_timeout_ms=names.timeout_ms(names.REQUEST_TIMEOUT, told(names.REQUEST_TIMEOUT)),
+        total_timeout_ms=names.timeout_ms(names.TOTAL_TIMEOUT, told(names.TOTAL_TIMEOUT)),
+        file_ttl_s=names.lifetime_s(names.LIFECYCLE_PREFERENCE, told(names.LIFECYCLE_PREFERENCE)),
+        keep_io=names.keeps_io(told(names.STORE_IO)),
+        retry=not names.is_set(told(names.NO_RETRY)),
         max_queue_length=_queue_length(query.get("fal_max_queue_length")),
         max_running=caller.max_running,
         max_queued=caller.max_queued,
-        idempotency_key=names.idempotency_key(headers.get(names.IDEMPOTENCY_KEY)),
+        idempotency_key=names.idempotency_key(told(names.IDEMPOTENCY_KEY)),
     )
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from api.context import Context, authorization
+from api.context import Context, header
 from api.grants import Grant, Grants, Purpose, is_grant, over
 from api.spool import spooled
 from shared.errors import BadCredentials, BadRequest, TooLarge
@@ -22,7 +22,7 @@ from shared.files import keys
 from shared.files.base import AlreadyThere, Part, PartsMismatch, Stat
 from shared.files.disposition import content_type
 from shared.queue import commands
-from shared.wire.headers import LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime_s
+from shared.wire.headers import AUTHORIZATION, LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime_s
 
 _FILE_S = 3600
 _PARTS_S = 24 * 3600
@@ -44,7 +44,7 @@ class Uploads:
 
     def tenant(self, request: Request) -> str:
         """Who calls: by the token of a session, or by a key. Raises `BadCredentials`."""
-        token = (authorization(request) or "").partition(" ")[2].strip()
+        token = (header(request, AUTHORIZATION) or "").partition(" ")[2].strip()
         if is_grant(token):
             return self.granted(token, Purpose.SESSION).tenant
         return self.context.tenant(request)
@@ -171,8 +171,9 @@ def _used(key: str) -> BadRequest:
 
 def _lifetime_s(request: Request) -> int | None:
     for name in (UPLOAD_LIFECYCLE, LIFECYCLE_PREFERENCE):
-        if name in request.headers:
-            return lifetime_s(name, request.headers[name])
+        value = header(request, name)
+        if value is not None:
+            return lifetime_s(name, value)
     return None
 
 

@@ -7,6 +7,7 @@ absent header, for what fal takes it for.
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import cast
 
 from shared.errors import BadRequest
@@ -26,6 +27,7 @@ BILLABLE_UNITS = "x-fal-billable-units"
 FILE_NAME = "x-fal-file-name"
 TARGET_URL = "x-fal-target-url"
 TOTAL_TIMEOUT = "x-total-timeout"
+AUTHORIZATION = "authorization"
 IDEMPOTENCY_KEY = "idempotency-key"
 LAST_EVENT_ID = "last-event-id"
 
@@ -34,6 +36,14 @@ LONGEST_S = 365 * 86_400
 _SHORTEST_TIMEOUT_S = 0.1
 _NUMBER = re.compile(r"[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,4})?")
 """What other languages, too, write a number of seconds as; Python alone would take `1_0`, `inf` and `٣`."""
+
+
+def only(name: str, given: Sequence[str]) -> str | None:
+    """The value of a header that decides something, None where there is none. Two are refused, alike or not: whoever
+    stands between may have judged by the other one."""
+    if len(given) > 1:
+        raise BadRequest(f"There is more than one {name} header")
+    return given[0] if given else None
 
 
 def timeout_ms(name: str, value: str | None) -> int | None:
