@@ -9,6 +9,7 @@ import uuid
 from time import perf_counter
 from typing import cast
 
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = REQUEST_ID.encode()
+_NAMED = "kolors.request_id"
 _EXPOSED = (
     "x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
     "x-fal-billable-units, retry-after, etag, accept-ranges, content-range, content-length, location"
@@ -48,7 +50,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = cast("int", message["status"])
-                complete(cast("Headers", message["headers"]))
+                complete(cast("Headers", message["headers"]), scope.get(_NAMED))
             await send(message)
 
         try:
@@ -68,11 +70,16 @@ class Edge:
             await self._app(scope, receive, send)
 
 
-def complete(headers: Headers) -> None:
+def name(call: HTTPConnection, request_id: str) -> None:
+    """Whatever this call is answered, a fault too, has this request id, unless the answer names another."""
+    call.scope[_NAMED] = request_id
+
+
+def complete(headers: Headers, request_id: str | None = None) -> None:
     """Adds what every answer has, whoever writes it."""
     headers.extend(_CORS)
     if not any(name == _REQUEST_ID for name, _ in headers):
-        headers.append((_REQUEST_ID, str(uuid.uuid4()).encode()))
+        headers.append((_REQUEST_ID, (request_id or str(uuid.uuid4())).encode()))
 
 
 def _preflight(scope: Scope) -> Response:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from api import pictures
+from api import edge, pictures
 from api.body import received
 from api.context import Context, header
 from api.lifting import LARGE_BYTES, Lifted, lift
@@ -34,9 +34,11 @@ async def submit(context: Context, request: Request, *, invalid_is_refused: bool
     """Puts the call into the queue, or finds it there under its Idempotency-Key.
 
     A body that breaks the schema becomes a request that has failed already, unless `invalid_is_refused`; a body that
-    is no JSON object is always refused. Raises `InvalidInput` and every `Refused`.
+    is no JSON object is always refused. Raises `InvalidInput` and every `Refused`. After `ServiceUnavailable` it may be
+    there nevertheless, so any answer names the id that it would be there under.
     """
     order = _order(context, request)
+    edge.name(request, order.keywords["id"])
     async with received(request, context.room, order.keywords["tenant"], context.settings.max_body_bytes) as body:
         return await _submit(context, order, body, invalid_is_refused=invalid_is_refused)
 

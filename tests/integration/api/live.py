@@ -1,12 +1,15 @@
 """The API on a real port, in a thread of the test's process."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from api.server import make_server
 from api.settings import ApiSettings
+from tests.chaos.wire import Switchboard, Wire
+from tests.conftest import Valkey
 
 _START_S = 20
 
@@ -27,3 +30,18 @@ def live(settings: ApiSettings) -> Generator[str]:
     finally:
         server.should_exit = True
         thread.join(_START_S)
+
+
+@asynccontextmanager
+async def wired(settings: ApiSettings, valkey: Valkey) -> AsyncGenerator[tuple[str, Switchboard]]:
+    """Its address, and what can hold back each of its commands to Redis, or the answer."""
+    board = Switchboard(lambda _: None)
+    wire = Wire("api", valkey.port, board)
+    await wire.open()
+    server = ExitStack()
+    settings = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{wire.port}/0"})
+    try:
+        yield await asyncio.to_thread(server.enter_context, live(settings)), board
+    finally:
+        await asyncio.to_thread(server.close)
+        await wire.close()

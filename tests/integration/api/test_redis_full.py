@@ -1,9 +1,11 @@
 """A Redis that is full or away, seen by callers: 503 with a time to come again, nothing half done, and it passes."""
 
+import asyncio
 import base64
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,8 +14,9 @@ import pytest
 
 from api.settings import ApiSettings
 from shared.queue.connect import SyncRedis, open_sync
+from shared.queue.pipe import Pipe
 from tests.conftest import Valkey, leaks
-from tests.integration.api.live import live
+from tests.integration.api.live import live, wired
 from tests.integration.api.worker import Hand
 
 ENDPOINT = "/fal-ai/kolors/image-to-image"
@@ -129,3 +132,24 @@ def test_a_redis_that_is_away_is_a_503_until_it_is_back(client: httpx.Client, ow
         own.start() if fault == "killed" else os.kill(own.pid, signal.SIGCONT)
     assert client.get(receipt["status_url"]).json()["status"] == "IN_QUEUE"
     assert client.post(ENDPOINT, json=INPUT).status_code == 200
+
+
+@pytest.mark.parametrize("path", [ENDPOINT, f"/run{ENDPOINT}"])
+async def test_a_submit_that_redis_confirms_too_late_can_be_found_and_taken_back(
+    own: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("api.app.Pipe", partial(Pipe, timeout_s=1.0))
+    async with (
+        wired(ApiSettings(data_dir=tmp_path, redis_url=own.url), own) as (base, board),
+        httpx.AsyncClient(
+            base_url=base, headers={"Authorization": "Key id:secret"}, trust_env=False, timeout=30
+        ) as client,
+    ):
+        submitting = asyncio.create_task(client.post(path, json=INPUT))
+        confirmation = await board.catch("submit", answered=True, within_s=20)
+        answer = await submitting
+        confirmation.drop()
+        _refused(answer)
+        url = f"/fal-ai/kolors/requests/{answer.headers['x-fal-request-id']}"
+        assert (await client.get(f"{url}/status")).json()["status"] == "IN_QUEUE"
+        assert (await client.put(f"{url}/cancel")).status_code == 202

@@ -1,10 +1,9 @@
 """The status stream over the wire: order, resumption, silence, and every way it ends."""
 
-import asyncio
 import json
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -12,9 +11,8 @@ import pytest
 
 from api.settings import ApiSettings
 from shared.queue.connect import open_sync
-from tests.chaos.wire import Switchboard, Wire
 from tests.conftest import Valkey
-from tests.integration.api.live import live
+from tests.integration.api.live import live, wired
 from tests.integration.api.worker import Hand
 
 ENDPOINT = "/fal-ai/kolors/image-to-image"
@@ -215,24 +213,17 @@ async def test_an_end_between_two_looks_is_told_with_its_history(
     keyed: ApiSettings, valkey: Valkey, hand: Hand
 ) -> None:
     """The stream asks for new events, there are none; until it asks for the state, the request has run and ended."""
-    board = Switchboard(lambda _: None)
-    wire = Wire("api", valkey.port, board)
-    await wire.open()
-    settings = keyed.model_copy(update={"redis_url": f"redis://127.0.0.1:{wire.port}/0"})
-    server = ExitStack()
-    base = await asyncio.to_thread(server.enter_context, live(settings))
-    try:
-        headers = {"Authorization": "Key id:secret"}
-        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=30) as client:
-            url = (await client.post(ENDPOINT, json=INPUT)).json()["status_url"]
-            async with client.stream("GET", f"{url}/stream") as answer:
-                none = await board.catch("events", answered=True, within_s=20, fits=lambda _, found: found == [])
-                hand.finish(hand.claim())
-                none.let_go()
-                lines = [line async for line in answer.aiter_lines()]
-    finally:
-        await asyncio.to_thread(server.close)
-        await wire.close()
+    headers = {"Authorization": "Key id:secret"}
+    async with (
+        wired(keyed, valkey) as (base, board),
+        httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=30) as client,
+    ):
+        url = (await client.post(ENDPOINT, json=INPUT)).json()["status_url"]
+        async with client.stream("GET", f"{url}/stream") as answer:
+            none = await board.catch("events", answered=True, within_s=20, fits=lambda _, found: found == [])
+            hand.finish(hand.claim())
+            none.let_go()
+            lines = [line async for line in answer.aiter_lines()]
     told = [json.loads(line[6:])["status"] for line in lines if line.startswith("data: ")]
     assert told == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
     assert sum(line.startswith("id: ") for line in lines) == 3
