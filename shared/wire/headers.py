@@ -39,9 +39,9 @@ _NUMBER = re.compile(r"[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def only(name: str, given: Sequence[str]) -> str | None:
-    """The value of a header that decides something, None where there is none. Two are refused, alike or not: whoever
+    """The value of a header that decides something, None where there is none. Two that differ are refused: whoever
     stands between may have judged by the other one."""
-    if len(given) > 1:
+    if len(set(given)) > 1:
         raise BadRequest(f"There is more than one {name} header")
     return given[0] if given else None
 

@@ -25,9 +25,10 @@ def _refused(answer: httpx.Response, name: str) -> None:
 @pytest.mark.parametrize(("name", "one", "other"), DECIDING)
 def test_a_submission_says_one_thing(client: httpx.Client, name: str, one: str, other: str) -> None:
     for path in (ENDPOINT, f"/run{ENDPOINT}"):
-        for values in ((one, other), (other, one), (one, one)):
+        for values in ((one, other), (other, one)):
             _refused(client.post(path, json=INPUT, headers=[(name, value) for value in values]), name)
-    assert client.post(ENDPOINT, json=INPUT, headers={name: one}).status_code == 200
+    for values in ((one,), (one, one)):
+        assert client.post(ENDPOINT, json=INPUT, headers=[(name, value) for value in values]).status_code == 200
 
 
 def test_an_upload_is_kept_for_one_time(client: httpx.Client) -> None:

@@ -84,7 +84,7 @@ def test_a_call_that_takes_its_time_is_not_taken_for_a_late_head(
 @pytest.mark.parametrize("path", [ENDPOINT, "/files/upload"])
 def test_two_keys_are_no_key(base: str, path: str) -> None:
     keys = ["Authorization: Key id:secret", "Authorization: Key other:secret"]
-    for given in (keys, keys[::-1], keys[:1] * 2):
+    for given in (keys, keys[::-1]):
         call = _submission(*given[1:], authorization=given[0]).replace(ENDPOINT.encode(), path.encode(), 1)
         received = _exchange(base, call + INPUT, HEALTH)
         assert received.startswith(b"HTTP/1.1 400 ")
