@@ -3,8 +3,9 @@
     python -m tests.bench.engine [--model random] [--sizes 128 256 512] [--rounds 3] [--threads 1]
 
 Prints, for each size, the medians over the rounds of both times and of their quotient of the same round (once more in
-processor time, which other work on the machine disturbs less), the share of the steps spent outside of the model, and
-the share of the time in which the engine's thread had work.
+processor time, which other work on the machine disturbs less), what the engine's thread did in its steps besides
+calling the UNet and preparing requests, as a share of the UNet's own time, and the share of the time in which it had
+work.
 """
 
 import argparse
@@ -16,16 +17,19 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from tests.unit.engine.jobs import job, picture, unheard
 from tests.unit.engine.stock import Stock
+from worker.engine import runner as runners
 from worker.engine.engine import Engine
 from worker.engine.job import Job
 from worker.engine.runner import TorchRunner
-from worker.engine.ticket import Stats
 from worker.model.checkpoint import Wanted, built_in, open_checkpoint
+from worker.model.denoiser import Denoiser
+from worker.model.graphs import Said
 from worker.model.solver import NAMES
 
 REQUESTS = 16
@@ -63,11 +67,47 @@ def spend(work: Callable[[], object]) -> Spent:
     return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def by_engine(runner: TorchRunner, jobs: list[Job]) -> tuple[Spent, Stats]:
-    engine: Engine[Any, Any] = Engine(runner)
+class TimedEngine(Engine[Any, Any]):
+    """Knows how long its steps took, all in all."""
+
+    stepping_s = 0.0
+
+    def step(self) -> bool:
+        began_s = time.perf_counter()
+        try:
+            return super().step()
+        finally:
+            self.stepping_s += time.perf_counter() - began_s
+
+
+class TimedUNet(Denoiser):
+    """Knows how long the model took."""
+
+    painting_s = 0.0
+
+    def __call__(self, *given: Any, **options: Any) -> Said:
+        began_s = time.perf_counter()
+        try:
+            return super().__call__(*given, **options)
+        finally:
+            TimedUNet.painting_s += time.perf_counter() - began_s
+
+
+@dataclass(frozen=True, slots=True)
+class Engaged:
+    """`outside` is the engine's own share of its steps, as a multiple of the UNet's."""
+
+    spent: Spent
+    outside: float
+    busy: float
+
+
+def by_engine(runner: TorchRunner, jobs: list[Job]) -> Engaged:
+    engine, TimedUNet.painting_s = TimedEngine(runner), 0.0
     engine.start()
     spent = spend(lambda: wait([engine.submit(one, unheard) for one in jobs]))
-    return spent, engine.stats()
+    stats, unet_s = engine.stats(), TimedUNet.painting_s
+    return Engaged(spent, (engine.stepping_s - stats.prepare_s - unet_s) / unet_s, stats.busy_share)
 
 
 def by_stock(stock: Stock, jobs: list[Job]) -> Spent:
@@ -83,9 +123,10 @@ def main() -> None:
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         stock = Stock.open(built_in(wanted.model, Path(cache)))
-        runner = TorchRunner(open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu")))
+        with patch.object(runners, "Denoiser", TimedUNet):
+            runner = TorchRunner(open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu")))
     torch.set_num_threads(wanted.threads)
-    print("size | stock s | engine s | times faster (each round) | by processor time | host share of a step | busy")
+    print("size | stock s | engine s | times faster (each round) | by processor time | outside / UNet | busy")
     for size in wanted.sizes:
         measure(stock, runner, size, wanted.rounds)
 
@@ -93,20 +134,20 @@ def main() -> None:
 def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
     by_engine(runner, mixed(size, 0)[:2])
     by_stock(stock, mixed(size, 0)[:2])
-    pairs: list[tuple[Spent, Spent, Stats]] = []
+    pairs: list[tuple[Spent, Engaged]] = []
     for round_ in range(1, rounds + 1):
         jobs = mixed(size, round_)
         theirs = by_stock(stock, jobs)
-        pairs.append((theirs, *by_engine(runner, jobs)))
+        pairs.append((theirs, by_engine(runner, jobs)))
     median = statistics.median
-    gains = [theirs.wall_s / ours.wall_s for theirs, ours, _ in pairs]
+    gains = [theirs.wall_s / ours.spent.wall_s for theirs, ours in pairs]
     print(
-        f"{size:4d} | {median(theirs.wall_s for theirs, *_ in pairs):7.2f}"
-        f" | {median(ours.wall_s for _, ours, _ in pairs):8.2f}"
+        f"{size:4d} | {median(theirs.wall_s for theirs, _ in pairs):7.2f}"
+        f" | {median(ours.spent.wall_s for _, ours in pairs):8.2f}"
         f" | {median(gains):.2f} ({', '.join(f'{gain:.2f}' for gain in gains)})"
-        f" | {median(theirs.cpu_s / ours.cpu_s for theirs, ours, _ in pairs):.2f}"
-        f" | {median(stats.host_share for *_, stats in pairs):.1%}"
-        f" | {median(stats.busy_share for *_, stats in pairs):.0%}",
+        f" | {median(theirs.cpu_s / ours.spent.cpu_s for theirs, ours in pairs):.2f}"
+        f" | {median(ours.outside for _, ours in pairs):.1%}"
+        f" | {median(ours.busy for _, ours in pairs):.0%}",
         flush=True,
     )
 
