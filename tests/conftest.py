@@ -125,8 +125,6 @@ def _accounted(client: SyncRedis, name: str) -> bool:
     for prefix in (keys.REQUEST, keys.EVENTS):
         if name.startswith(prefix):
             return _is_alive(client, name.removeprefix(prefix))
-    if name.startswith(keys.IDEMPOTENCY):
-        return _is_alive(client, str(client.execute_command("GET", name)).partition(" ")[0])
     return False
 
 

@@ -1,6 +1,7 @@
 """Every key in Redis: pattern, type, lifetime, who deletes it. Nothing else in the product spells a key.
 
-Keys of one request live as long as it is not final, and the retention after that:
+Keys of one request live as long as it is not final, and the retention after that; the request itself and its history
+shorter where its owner wants nothing kept:
 
     kolors:request:{id}            hash    the request itself, its input, its outcome
     kolors:events:{id}             stream  its history, what SSE replays

@@ -23,7 +23,7 @@ HELD_TTL_S: Final = 7200
 """How long a picture waits for the submission it came with: of one whose API died, or heard no answer from Redis,
 nobody else would know. Redis' clock counts, and it may be set forward by an hour meanwhile."""
 WAITING_TTL_S: Final = 7 * 86_400
-"""How long it stays for a request that does not end, beside the retention."""
+"""How long it stays for a request that does not end, beside the retention; so does its Idempotency-Key."""
 UNTOLD_TTL_S: Final = 86_400
 """How long a request stays at least while its webhook is neither delivered nor given up."""
 SILENCE_MS: Final = 1500

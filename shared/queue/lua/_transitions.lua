@@ -37,8 +37,8 @@ local function conclude(id, f, outcome, retention_s)
   end
   redis.call('EXPIRE', key, ttl_s)
   redis.call('EXPIRE', K.events .. id, ttl_s)
-  if f.idempotency then
-    redis.call('EXPIRE', f.idempotency, ttl_s)
+  if f.idempotency then -- outlives what its owner wants forgotten sooner: the work must not be done again
+    redis.call('EXPIRE', f.idempotency, retention_s)
   end
 end
 

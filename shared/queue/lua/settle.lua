@@ -12,13 +12,10 @@ if ARGV[4] == '0' and ARGV[3] ~= '' then
 else
   redis.call('ZREM', K.webhooks, ARGV[1])
   redis.call('HSET', KEYS[1], 'webhook_delivered', ARGV[4])
-  local expires, idempotency = unpack(redis.call('HMGET', KEYS[1], 'expires', 'idempotency'))
+  local expires = redis.call('HGET', KEYS[1], 'expires')
   if expires then
     redis.call('PEXPIREAT', K.events .. ARGV[1], expires)
     redis.call('PEXPIREAT', KEYS[1], expires)
-    if idempotency then
-      redis.call('PEXPIREAT', idempotency, expires)
-    end
   end
 end
 return 1

@@ -1,6 +1,7 @@
 -- Purpose: accept a request: everything about it is written here, or nothing is.
--- Guarantee: one Idempotency-Key makes one request; running it again for the same id changes nothing. A rejection is
---   born failed with its history, webhook entry and TTLs, and never enters the queue.
+-- Guarantee: one Idempotency-Key makes one request for as long as the key lives, even if that request is gone; running
+--   it again for the same id changes nothing. A rejection is born failed with its history, webhook entry and TTLs, and
+--   never enters the queue.
 -- KEYS: 1 the request (hash), 2 its Idempotency-Key (string; only if it has one)
 -- ARGV: 1 id, 2 sha256 of the body, 3 longest queue or '', 4 start timeout ms or '', 5 total timeout ms or '',
 --   6 outcome of a rejection or '', 7 retention s, 8 tenant, 9 how many of the tenant's may be queued or '',
@@ -10,13 +11,13 @@ local id = ARGV[1]
 
 local function receipt(verdict, known)
   local f = control(known)
-  return {verdict, known, f.state == 'queued' and position(known, f.place, f.tenant) or 0}
+  return {verdict, known, f and f.state == 'queued' and position(known, f.place, f.tenant) or 0}
 end
 
 local earlier = KEYS[2] and redis.call('GET', KEYS[2])
 if earlier then
   local known, body = string.match(earlier, '^(%S+) (.*)$')
-  if known ~= id and redis.call('EXISTS', K.request .. known) == 1 then
+  if known ~= id then
     return body == ARGV[2] and receipt('replayed', known) or {'conflict', known, 0}
   end
 end
@@ -36,7 +37,7 @@ end
 redis.call('HSET', KEYS[1], 'created', NOW, 'number', 0, 'attempts', 0, 'crashes', 0, 'tenant', ARGV[8],
   unpack(ARGV, 10))
 if KEYS[2] then
-  redis.call('SET', KEYS[2], id .. ' ' .. ARGV[2])
+  redis.call('SET', KEYS[2], id .. ' ' .. ARGV[2], 'EX', ARGV[7] + WAITING_TTL_S)
   redis.call('HSET', KEYS[1], 'idempotency', KEYS[2])
 end
 if rejected then

@@ -254,6 +254,22 @@ def test_an_idempotency_key_makes_one_request(client: httpx.Client) -> None:
     assert stranger.json()["request_id"] != first["request_id"]
 
 
+def test_a_key_names_its_request_although_nothing_of_it_was_kept(client: httpx.Client, hand: Hand) -> None:
+    """Its hour has passed: the caller hears which request it was, and that it is gone, and nothing runs again."""
+    headers = {"Idempotency-Key": "k", "X-Fal-Store-IO": "0"}
+    id_ = client.post(ENDPOINT, json=INPUT, headers=headers).json()["request_id"]
+    hand.finish(hand.claim())
+    hand.forget(id_)
+    again = client.post(ENDPOINT, json=INPUT, headers=headers)
+    assert (again.status_code, again.json()["request_id"], again.json()["queue_position"]) == (200, id_, 0)
+    for asked in ("", "/status"):
+        assert client.get(f"{REQUESTS}/{id_}{asked}").status_code == 404
+    waited = client.post(f"/run{ENDPOINT}", json=INPUT, headers=headers)
+    assert (waited.status_code, waited.headers["x-fal-request-id"]) == (404, id_)
+    with pytest.raises(AssertionError, match="nothing to claim"):
+        hand.claim()
+
+
 def test_a_picture_inside_the_call_is_moved_to_the_store(client: httpx.Client, hand: Hand, tmp_path: Path) -> None:
     _submit(client, image_url=f"data:image/png;base64,{PIXEL}")
     attempt = hand.claim()

@@ -2,7 +2,7 @@
 
 import secrets
 
-from shared.queue import commands
+from shared.queue import commands, keys
 from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
 from shared.queue.records import Attempt, Finish, Lease, Note, Outcome, Presence, Preview
@@ -40,6 +40,10 @@ class Hand:
             "w1", "fake", "cpu", ready, draining=False, running=0, free_px=1, px_per_s=1, concurrency=1, busy=0.75
         )
         run_sync(self._redis, commands.renew(presence, [], lease_ms=60_000))
+
+    def forget(self, id: str) -> None:
+        """As if it had expired."""
+        self._redis.execute_command("DEL", keys.request(id), keys.events(id))
 
     def state(self, id: str) -> State | None:
         view = run_sync(self._redis, commands.view(id))

@@ -63,7 +63,7 @@ def test_one_that_is_given_up_is_done(line: Line, due: Delivery) -> None:
 
 
 def test_a_request_outlives_its_webhook_however_short_its_life_is(line: Line) -> None:
-    line.submit("a", webhook_url="http://hook", keep_io=False, idempotency_key="k")
+    line.submit("a", webhook_url="http://hook", keep_io=False)
     line.finish(line.take())
     assert line.ttl_s(keys.request("a")) == UNTOLD_TTL_S
     take(line)
@@ -72,7 +72,7 @@ def test_a_request_outlives_its_webhook_however_short_its_life_is(line: Line) ->
     pass_time(line, "a")
     take(line)
     settle(line, 2, delivered=True)
-    for key in (keys.request("a"), keys.events("a"), keys.idempotency("ann", "k")):
+    for key in (keys.request("a"), keys.events("a")):
         assert line.ttl_s(key) == pytest.approx(RETENTION_S, abs=1)
 
 

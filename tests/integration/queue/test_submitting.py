@@ -5,9 +5,9 @@ import pytest
 from shared.errors import IdempotencyConflict, QueueFull
 from shared.queue import commands, doorbell, keys
 from shared.queue.records import Outcome
-from shared.queue.scripts import HELD_TTL_S, UNTOLD_TTL_S, WAITING_TTL_S
+from shared.queue.scripts import HELD_TTL_S, UNKEPT_TTL_S, UNTOLD_TTL_S, WAITING_TTL_S
 from shared.queue.states import Lane, State
-from tests.integration.queue.line import MEGAPIXEL, RETENTION_S, Line
+from tests.integration.queue.line import MEGAPIXEL, RETENTION_S, SUCCESS, Line
 
 REJECTION = Outcome(State.FAILED, 422, '{"detail": []}', error="Field required", error_type=None)
 
@@ -67,17 +67,31 @@ def test_another_tenants_key_is_another_key(line: Line) -> None:
 def test_a_key_answers_after_completion_and_lives_as_long_as_the_result(line: Line) -> None:
     line.submit("a", idempotency_key="k", body_sha256="1")
     key = keys.idempotency("ann", "k")
-    assert line.ttl_s(key) == -1
+    assert line.ttl_s(key) == RETENTION_S + WAITING_TTL_S
     line.finish(line.take())
     assert line.submit("b", idempotency_key="k", body_sha256="1").id == "a"
     assert line.ttl_s(key) == line.ttl_s(keys.request("a")) == RETENTION_S
 
 
-def test_a_key_whose_request_is_gone_is_free_again(line: Line) -> None:
+@pytest.mark.parametrize("webhook", [None, "http://hook"])
+def test_a_key_outlives_a_request_whose_owner_wants_nothing_kept(line: Line, webhook: str | None) -> None:
+    line.submit("a", keep_io=False, webhook_url=webhook, idempotency_key="k", body_sha256="1")
+    line.do(commands.finish(line.take(), SUCCESS, retention_s=2 * UNTOLD_TTL_S))
+    for delivery in line.do(commands.deliver(limit=9, lease_ms=1000)):
+        line.do(commands.settle("a", delivery.attempt, retry_in_ms=None, delivered=True))
+    assert line.ttl_s(keys.request("a")) == UNKEPT_TTL_S
+    assert line.ttl_s(keys.idempotency("ann", "k")) == 2 * UNTOLD_TTL_S
+
+
+def test_a_key_whose_request_is_gone_does_not_run_it_again(line: Line) -> None:
     line.submit("a", idempotency_key="k", body_sha256="1")
     line.finish(line.take())
     line.redis.execute_command("DEL", keys.request("a"))
-    assert line.submit("b", idempotency_key="k", body_sha256="2").id == "b"
+    again = line.submit("b", idempotency_key="k", body_sha256="1")
+    assert (again.id, again.replayed, again.position) == ("a", True, 0)
+    with pytest.raises(IdempotencyConflict):
+        line.submit("b", idempotency_key="k", body_sha256="2")
+    assert line.claim() is None
 
 
 def test_a_queue_longer_than_the_call_allows_refuses_it_and_writes_nothing(line: Line) -> None:
