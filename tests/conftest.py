@@ -101,12 +101,14 @@ def leaks(client: SyncRedis) -> list[str]:
     found = [name for name in _scan(client) if not _accounted(client, name)]
     for index, states in (
         (keys.QUEUE, {"queued"}),
+        (keys.HEADS, {"queued"}),
         (keys.DELAYED, {"queued"}),
         (keys.DEADLINES, {"queued"}),
         (keys.LEASES, {"running"}),
         (keys.WEBHOOKS, {"succeeded", "failed", "cancelled"}),
     ):
-        for id in cast("list[str]", client.execute_command("ZRANGE", index, 0, -1)):
+        for member in cast("list[str]", client.execute_command("ZRANGE", index, 0, -1)):
+            id = member.partition(" ")[0]
             state = client.execute_command("HGET", keys.request(id), "state")
             if state not in states:
                 found.append(f"{index}: {id} is {state}")
@@ -116,7 +118,7 @@ def leaks(client: SyncRedis) -> list[str]:
 def _accounted(client: SyncRedis, name: str) -> bool:
     if (
         name in keys.PERSISTENT
-        or name.startswith((*OTHERS, keys.TENANT, keys.PARKED, keys.RUNNING))
+        or name.startswith((*OTHERS, keys.ROW, keys.TENANT, keys.PARKED, keys.RUNNING))
         or name.endswith(".pidbox")
     ):
         return True

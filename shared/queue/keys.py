@@ -11,6 +11,8 @@ shorter where its owner wants nothing kept:
 Indexes. Their members go when the request leaves the state that put them there:
 
     kolors:queue                   zset    id → place (lane, then fair tag)   queued, ready to be claimed
+    kolors:row:{lane}:{tenant}     zset    id → place                         the same, of one tenant and lane
+    kolors:heads                   zset    "{id} {lane}:{tenant}" → place     the first of each row
     kolors:delayed                 zset    id → ms                            queued, not before that time
     kolors:tenant:{lane}:{tenant}  zset    id → place                         queued in any way, of one tenant
     kolors:parked:{tenant}         zset    id → place                         queued, but its tenant runs all it may
@@ -53,6 +55,8 @@ EVENTS: Final = PREFIX + "events:"
 CLAIM: Final = PREFIX + "claim:"
 IDEMPOTENCY: Final = PREFIX + "idempotency:"
 QUEUE: Final = PREFIX + "queue"
+ROW: Final = PREFIX + "row:"
+HEADS: Final = PREFIX + "heads"
 DELAYED: Final = PREFIX + "delayed"
 TENANT: Final = PREFIX + "tenant:"
 PARKED: Final = PREFIX + "parked:"
@@ -81,6 +85,8 @@ IN_LUA: Final = {
     "events": EVENTS,
     "claim": CLAIM,
     "queue": QUEUE,
+    "row": ROW,
+    "heads": HEADS,
     "delayed": DELAYED,
     "tenant": TENANT,
     "parked": PARKED,
@@ -108,6 +114,7 @@ IN_LUA: Final = {
 PERSISTENT: Final = frozenset(
     {
         QUEUE,
+        HEADS,
         DELAYED,
         PARKING,
         DEADLINES,

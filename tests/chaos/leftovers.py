@@ -9,7 +9,7 @@ from shared.queue.connect import Reply
 from tests.chaos.history import Left, Stored
 from tests.chaos.stage import Stage
 
-INDEXES = (keys.QUEUE, keys.DELAYED, keys.DEADLINES, keys.LEASES, keys.WEBHOOKS)
+INDEXES = (keys.QUEUE, keys.HEADS, keys.DELAYED, keys.DEADLINES, keys.LEASES, keys.WEBHOOKS)
 _FIELDS = ("input", "state", "status", "body", "error_type", "attempts", "crashes", "webhook", "body_key")
 
 

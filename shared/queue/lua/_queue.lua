@@ -7,7 +7,7 @@ local function virtual(lane)
 end
 
 local function siblings(f)
-  return K.tenant .. f.lane .. ':' .. f.tenant
+  return K.tenant .. row_of(f)
 end
 
 -- The place of a new request. Never before another of the same tenant, even where cancelled ones gave back their cost.
@@ -30,13 +30,13 @@ local function join(id, f, due)
   if due then
     redis.call('ZADD', K.delayed, due, id)
   else
-    redis.call('ZADD', K.queue, f.place, id)
+    make_ready(id, f)
     ring(CAP)
   end
 end
 
 local function leave(id, f)
-  redis.call('ZREM', K.queue, id)
+  unready(id, f)
   redis.call('ZREM', K.delayed, id)
   redis.call('ZREM', K.deadlines, id)
   redis.call('ZREM', siblings(f), id)

@@ -7,7 +7,7 @@ local function is_full(f)
 end
 
 local function park(id, f)
-  redis.call('ZREM', K.queue, id)
+  unready(id, f)
   redis.call('ZADD', K.parked .. f.tenant, f.place, id)
   redis.call('SADD', K.parking, f.tenant)
 end
@@ -25,7 +25,7 @@ local function unpark(tenant)
         return
       end
       running = running + 1
-      redis.call('ZADD', K.queue, f.place, id)
+      make_ready(id, f)
       ring(CAP)
     end
     redis.call('ZREM', parked, id)
@@ -44,17 +44,5 @@ local function go(id, f)
   if f.max_running then
     redis.call('SREM', K.running .. f.tenant, id)
     unpark(f.tenant)
-  end
-end
-
--- What a script of another version did not count, and whoever it left parked.
-local function tidy_room()
-  for _, tenant in ipairs(redis.call('SMEMBERS', K.parking)) do
-    for _, id in ipairs(redis.call('SMEMBERS', K.running .. tenant)) do
-      if not redis.call('ZSCORE', K.leases, id) then
-        redis.call('SREM', K.running .. tenant, id)
-      end
-    end
-    unpark(tenant)
   end
 end

@@ -11,30 +11,34 @@ local function overdue(f, start, total)
 end
 
 -- The first of the queue that may start, with its fields, or nil. Those before it whose time is up fail, and those
--- whose tenant has no room are parked; those of a tenant in `avoided` (its id → true) are left for another worker.
+-- whose tenant has no room are parked; the rows of a tenant in `avoided` (its id → true) are left for another worker.
 -- `start` and `total` are the outcomes of passed timeouts.
 local function head(start, total, retention_s, avoided)
-  local skipped = 0
+  local passed = 0
   for _ = 1, 100 do
-    local id = redis.call('ZRANGE', K.queue, skipped, skipped)[1]
-    if not id then
+    local first = redis.call('ZRANGE', K.heads, passed, passed)[1]
+    if not first then
       return nil
     end
+    local id, row = string.match(first, '^(%S+) (.*)$')
     local f = control(id)
     local ended = f and overdue(f, start, total)
-    if ended then
-      conclude(id, f, ended, retention_s)
-    elseif not f then
+    if not f then
       drop(id)
+      stand(id, row)
+    elseif not redis.call('ZSCORE', K.queue, id) then -- a script of another version took it
+      stand(id, row)
+    elseif ended then
+      conclude(id, f, ended, retention_s)
     elseif is_full(f) then
       park(id, f)
     elseif avoided[f.tenant] then
-      skipped = skipped + 1
+      passed = passed + 1
     else
       return id, f
     end
   end
-  if skipped == 0 then
+  if passed < 100 then -- something was done, so the next claim sees more
     ring(1)
   end
   return nil

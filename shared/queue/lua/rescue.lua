@@ -41,14 +41,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', NOW, 'LIMIT', 0, ARGV[1])) do
-  local place = redis.call('HGET', K.request .. id, 'place')
+  local f = control(id)
   redis.call('ZREM', K.delayed, id)
-  if place then
-    redis.call('ZADD', K.queue, place, id)
+  if f then
+    make_ready(id, f)
   end
 end
 
 tidy_room()
+tidy_rows()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do
   ring(queued)

@@ -9,6 +9,8 @@ from shared.queue.states import State
 
 MAX_CRASHES = 3
 
+Row = tuple[int, str]
+
 
 @dataclass
 class Request:
@@ -35,6 +37,10 @@ class Request:
     endings: int = 0
     history: list[State] = field(default_factory=list[State])
 
+    @property
+    def row(self) -> Row:
+        return self.lane, self.tenant
+
 
 @dataclass
 class Model:
@@ -47,6 +53,12 @@ class Model:
     def queue(self) -> list[Request]:
         waiting = [r for r in self.requests.values() if r.state is State.QUEUED and not r.delayed and not r.parked]
         return sorted(waiting, key=lambda r: (r.place, r.id))
+
+    def rows(self) -> dict[Row, list[str]]:
+        rows: dict[Row, list[str]] = {}
+        for request in self.queue():
+            rows.setdefault(request.row, []).append(request.id)
+        return rows
 
     def parked(self, tenant: str) -> list[Request]:
         waiting = [r for r in self.requests.values() if r.parked and r.tenant == tenant]
@@ -84,12 +96,17 @@ class Model:
     def claim(self, claim: str, budget: int, avoided: Collection[str] = ()) -> Request | None:
         if earlier := self.claims.get(claim):
             return earlier if self._holds(earlier, earlier.number, claim) else None
+        passed: set[Row] = set()
         for request in self.queue():
+            if request.row in passed:
+                continue
             if request.timed_out:
                 self._end(request, State.FAILED)
             elif self.is_full(request):
                 request.parked = True
-            elif request.tenant not in avoided:
+            elif request.tenant in avoided:
+                passed.add(request.row)
+            else:
                 break
         else:
             return None

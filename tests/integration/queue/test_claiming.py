@@ -89,6 +89,17 @@ def test_requests_of_a_tenant_that_a_worker_avoids_are_left_where_they_are(line:
     assert line.take("another").id == "a"
 
 
+def test_a_long_row_of_an_avoided_tenant_keeps_nobody_behind_it_waiting(line: Line) -> None:
+    for number in range(150):
+        line.submit(f"ann-{number:03}", "ann")
+        line.submit(f"bob-{number:03}", "bob", lane=Lane.LOW if number % 2 else Lane.NORMAL)
+    attempts = [line.claim(avoided=["ann"]) for _ in range(150)]
+    assert {attempt.tenant for attempt in attempts if attempt} == {"bob"}
+    assert len({attempt.held.id for attempt in attempts if attempt}) == 150
+    assert line.claim(avoided=["ann"]) is None
+    assert line.take().id == "ann-000"
+
+
 def test_a_request_is_handed_out_once(line: Line) -> None:
     line.submit("a")
     held = line.take()

@@ -17,7 +17,7 @@ def test_a_key_for_ever_is_found(line: Line, key: str) -> None:
     assert leaks(line.redis) == []
 
 
-@pytest.mark.parametrize("index", [keys.QUEUE, keys.DELAYED, keys.DEADLINES, keys.WEBHOOKS])
+@pytest.mark.parametrize("index", [keys.QUEUE, keys.HEADS, keys.DELAYED, keys.DEADLINES, keys.WEBHOOKS])
 def test_a_member_astray_is_found(line: Line, index: str) -> None:
     line.submit("a")
     line.take()

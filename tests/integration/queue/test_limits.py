@@ -93,12 +93,14 @@ def test_a_long_row_of_parked_ones_is_passed_in_turns(line: Line) -> None:
     for number in range(150):
         submit(line, f"r{number:03}", most=1)
     line.take()
-    line.submit("other", "bob")
-    line.redis.execute_command("ZADD", keys.QUEUE, 10**6, "other")  # behind all of them
+    line.submit("other", "bob", lane=Lane.LOW)
+    line.submit("avoided", "cid")
     line.lose_rings()
-    assert line.claim() is None
+    assert line.claim(avoided=["cid"]) is None
     assert line.rings() == 1
-    assert line.take().id == "other"
+    attempt = line.claim(avoided=["cid"])
+    assert attempt is not None
+    assert attempt.held.id == "other"
 
 
 def test_what_another_version_did_not_count_is_found_by_the_rescuer(line: Line) -> None:
@@ -112,6 +114,20 @@ def test_what_another_version_did_not_count_is_found_by_the_rescuer(line: Line) 
     assert line.claim() is None
     line.rescue()
     assert line.take().id == "c"
+    line.redis.execute_command("DEL", keys.request("a"), keys.events("a"))
+
+
+def test_what_another_version_queued_or_took_is_found(line: Line) -> None:
+    """It knows no rows: what it queues is in none, and what it takes stays in one."""
+    for id in ("a", "b"):
+        line.submit(id)
+    line.redis.execute_command("DEL", keys.HEADS, keys.ROW + "0:ann")
+    assert line.claim() is None
+    line.rescue()
+    line.redis.execute_command("ZREM", keys.QUEUE, "a")
+    line.redis.execute_command("HSET", keys.request("a"), "state", "running")
+    assert line.take().id == "b"
+    assert line.redis.execute_command("EXISTS", keys.HEADS, keys.ROW + "0:ann") == 0
     line.redis.execute_command("DEL", keys.request("a"), keys.events("a"))
 
 

@@ -176,6 +176,7 @@ class Trial:
     def check(self) -> None:
         """Every request is where the model has it, in the same order, and what is final stays as it is."""
         assert self.line.redis.execute_command("ZRANGE", keys.QUEUE, 0, -1) == [r.id for r in self.model.queue()]
+        self.check_rows()
         for tenant, limit in LIMITS.items():
             parked = self.line.redis.execute_command("ZRANGE", keys.PARKED + tenant, 0, -1)
             assert parked == [r.id for r in self.model.parked(tenant)]
@@ -191,6 +192,13 @@ class Trial:
             if request.state.is_final:
                 kept = (self.line.result(request.id), self.line.events(request.id), view.finished_ms)
                 assert self.final.setdefault(request.id, kept) == kept
+
+    def check_rows(self) -> None:
+        rows = {":".join(map(str, row)): ids for row, ids in self.model.rows().items()}
+        real = {row: self.line.redis.execute_command("ZRANGE", keys.ROW + row, 0, -1) for row in rows}
+        assert real == rows
+        heads = cast("list[str]", self.line.redis.execute_command("ZRANGE", keys.HEADS, 0, -1))
+        assert heads == [f"{ids[0]} {row}" for row, ids in rows.items()]
 
     def check_end(self) -> None:
         """One history and one webhook for each ending, sums that are right, and nothing left behind."""

@@ -1,0 +1,25 @@
+-- Shared by every verb: what scripts of another version left astray, a bounded part of it at a time.
+
+-- What was not counted as ended, and whoever is parked on its account.
+local function tidy_room()
+  for _, tenant in ipairs(redis.call('SMEMBERS', K.parking)) do
+    for _, id in ipairs(redis.call('SMEMBERS', K.running .. tenant)) do
+      if not redis.call('ZSCORE', K.leases, id) then
+        redis.call('SREM', K.running .. tenant, id)
+      end
+    end
+    unpark(tenant)
+  end
+end
+
+-- What is in the queue and in no row. Nobody claims it, so it comes to the front, where this finds it.
+local function tidy_rows()
+  for _, id in ipairs(redis.call('ZRANGE', K.queue, 0, 99)) do
+    local f = control(id)
+    if not f then
+      drop(id)
+    elseif not redis.call('ZSCORE', K.row .. row_of(f), id) then
+      stand(id, row_of(f), f.place)
+    end
+  end
+end
