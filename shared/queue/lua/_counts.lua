@@ -17,6 +17,24 @@ local function parked()
   return count
 end
 
+local function waiting()
+  return redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) + parked()
+end
+
 local function queued_of(tenant)
   return redis.call('ZCARD', K.tenant .. '0:' .. tenant) + redis.call('ZCARD', K.tenant .. '1:' .. tenant)
+end
+
+-- Whether as many of a tenant are queued as may be. What somebody deleted does not count: nobody claims that, so it
+-- comes to the front.
+local function is_crowded(tenant, most)
+  for lane = 0, queued_of(tenant) >= most and 1 or -1 do
+    local key = K.tenant .. lane .. ':' .. tenant
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, 99)) do
+      if redis.call('EXISTS', K.request .. id) == 0 then
+        redis.call('ZREM', key, id)
+      end
+    end
+  end
+  return queued_of(tenant) >= most
 end

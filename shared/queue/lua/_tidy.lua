@@ -1,4 +1,4 @@
--- Shared by every verb: what scripts of another version left astray, a bounded part of it at a time.
+-- Shared by every verb: what scripts of another version, or whoever deleted a request, left astray.
 
 -- What was not counted as ended, and whoever is parked on its account.
 local function tidy_room()
@@ -21,5 +21,12 @@ local function tidy_rows()
     elseif not redis.call('ZSCORE', K.row .. row_of(f), id) then
       stand(id, row_of(f), f.place)
     end
+  end
+end
+
+-- The sum of what waits: what a deleted request cost cannot be known any more.
+local function tidy_work()
+  if waiting() == 0 and redis.call('GET', K.work) ~= '0' then
+    redis.call('SET', K.work, 0)
   end
 end

@@ -26,6 +26,7 @@ local function head(start, total, retention_s, avoided)
     if not f then
       drop(id)
       stand(id, row)
+      redis.call('ZREM', K.tenant .. row, id)
     elseif not redis.call('ZSCORE', K.queue, id) then -- a script of another version took it
       stand(id, row)
     elseif ended then

@@ -16,7 +16,5 @@ for lane = 0, 1 do
   local created = id and tonumber(redis.call('HGET', K.request .. id, 'created'))
   oldest = created and math.min(created, oldest or created) or oldest
 end
-local kept_back = parked()
-local queued = redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) + kept_back
 local work = tonumber(redis.call('GET', K.work) or 0)
-return {NOW, queued, kept_back, redis.call('ZCARD', K.leases), work, oldest, workers}
+return {NOW, waiting(), parked(), redis.call('ZCARD', K.leases), work, oldest, workers}

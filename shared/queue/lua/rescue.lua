@@ -50,6 +50,7 @@ end
 
 tidy_room()
 tidy_rows()
+tidy_work()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do
   ring(queued)

@@ -26,11 +26,11 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local rejected = ARGV[6] ~= ''
 if ARGV[3] ~= '' and not rejected then
-  if redis.call('ZCARD', K.queue) + redis.call('ZCARD', K.delayed) + parked() > tonumber(ARGV[3]) then
+  if waiting() > tonumber(ARGV[3]) then
     return {'full', id, 0}
   end
 end
-if ARGV[9] ~= '' and not rejected and queued_of(ARGV[8]) >= tonumber(ARGV[9]) then
+if ARGV[9] ~= '' and not rejected and is_crowded(ARGV[8], tonumber(ARGV[9])) then
   return {'crowded', id, 0}
 end
 

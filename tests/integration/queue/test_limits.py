@@ -144,6 +144,40 @@ def test_beyond_its_limit_a_tenants_submit_is_refused_and_nothing_is_written(lin
         line.submit("e", max_queued=3)
 
 
+def delete(line: Line, id: str) -> None:
+    line.redis.execute_command("DEL", keys.request(id), keys.events(id))
+
+
+def test_what_somebody_deleted_leaves_the_counts_at_its_turn(line: Line) -> None:
+    line.submit("gone", steps=5)
+    line.submit("a", steps=2)
+    delete(line, "gone")
+    held = line.take()
+    assert line.redis.execute_command("EXISTS", keys.TENANT + "0:ann") == 0
+    line.rescue()
+    assert line.do(commands.fleet()).queued_cost == 0
+    line.finish(held)
+
+
+@pytest.mark.parametrize("how", ["ready", "parked", "delayed"])
+def test_what_somebody_deleted_keeps_nobody_out(line: Line, how: str) -> None:
+    line.submit("first", max_running=1)
+    held = line.take()
+    line.submit("gone", max_running=1)
+    if how == "parked":
+        assert line.claim() is None
+    if how == "delayed":
+        line.finish(held)
+        line.finish(line.take(), PASSING, retry_delay_ms=60_000)
+        line.come_due("gone")
+    delete(line, "gone")
+    line.submit("a", max_queued=1)
+    with pytest.raises(TooManyQueued):
+        line.submit("b", max_queued=1)
+    line.rescue()
+    assert line.take().id == "a"
+
+
 def test_a_refusal_that_is_born_failed_waits_nowhere(line: Line) -> None:
     line.submit("a", max_queued=1)
     line.submit("b", max_queued=1, rejection=Outcome(State.FAILED, 422, "{}"))
