@@ -11,8 +11,8 @@ shorter where its owner wants nothing kept:
 Indexes. Their members go when the request leaves the state that put them there:
 
     kolors:queue                   zset    id → place (lane, then fair tag)   queued, ready to be claimed
-    kolors:row:{lane}:{tenant}     zset    id → place                         the same, of one tenant and lane
-    kolors:heads                   zset    "{id} {lane}:{tenant}" → place     the first of each row
+    kolors:row:{row}               zset    id → place                         the same of {crashes}:{lane}:{tenant}
+    kolors:heads                   zset    "{id} {row}" → place               the first of each row
     kolors:delayed                 zset    id → ms                            queued, not before that time
     kolors:tenant:{lane}:{tenant}  zset    id → place                         queued in any way, of one tenant
     kolors:parked:{tenant}         zset    id → place                         queued, but its tenant runs all it may
@@ -20,6 +20,7 @@ Indexes. Their members go when the request leaves the state that put them there:
     kolors:running:{tenant}        set     id                                 running, of a tenant with a limit
     kolors:deadlines               zset    id → ms                            queued, with a timeout
     kolors:leases                  zset    id → ms                            running
+    kolors:held:{worker}           zset    id → crashes                       running in one worker
     kolors:webhooks                zset    id → ms                            final, webhook not yet settled
     kolors:files                   zset    file key → ms                      until the courier deleted the file
     kolors:quarantine              zset    id → ms                            failed by crashes, till struck off or gone
@@ -64,6 +65,7 @@ PARKING: Final = PREFIX + "parking"
 RUNNING: Final = PREFIX + "running:"
 DEADLINES: Final = PREFIX + "deadlines"
 LEASES: Final = PREFIX + "leases"
+HELD: Final = PREFIX + "held:"
 WEBHOOKS: Final = PREFIX + "webhooks"
 FILES: Final = PREFIX + "files"
 QUARANTINE: Final = PREFIX + "quarantine"
@@ -94,6 +96,7 @@ IN_LUA: Final = {
     "running": RUNNING,
     "deadlines": DEADLINES,
     "leases": LEASES,
+    "held": HELD,
     "webhooks": WEBHOOKS,
     "files": FILES,
     "quarantine": QUARANTINE,

@@ -1,9 +1,9 @@
 -- Shared by every verb: what is ready to be claimed, in its order and tenant by tenant.
--- A row is what is ready of one tenant in one lane. The first of each row is among the heads, as 'id row': whoever
--- takes nothing more of a row passes it in one step, however long it is.
+-- A row is what is ready of one tenant in one lane after so many crashes. The first of each row is among the heads, as
+-- 'id row': whoever takes nothing more of a row passes it in one step, however long it is.
 
 local function row_of(f)
-  return f.lane .. ':' .. f.tenant
+  return f.crashes .. ':' .. f.lane .. ':' .. f.tenant
 end
 
 -- At its place in a row, or without one out of it.

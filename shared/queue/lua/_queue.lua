@@ -7,7 +7,7 @@ local function virtual(lane)
 end
 
 local function siblings(f)
-  return K.tenant .. row_of(f)
+  return K.tenant .. f.lane .. ':' .. f.tenant
 end
 
 -- The place of a new request. Never before another of the same tenant, even where cancelled ones gave back their cost.

@@ -32,8 +32,10 @@ local function unpark(tenant)
   end
 end
 
--- It runs, or does no more. Those without a limit are not counted.
-local function come(id, f)
+-- A worker has it in hand, or has no more. Of the tenants only those with a limit are counted.
+local function come(id, f, worker)
+  redis.call('ZADD', K.held .. worker, f.crashes, id)
+  redis.call('EXPIRE', K.held .. worker, WAITING_TTL_S) -- what was deleted stays in a dead one's
   if f.max_running then
     redis.call('SADD', K.running .. f.tenant, id)
   end
@@ -41,6 +43,7 @@ end
 
 local function go(id, f)
   redis.call('ZREM', K.leases, id)
+  redis.call('ZREM', K.held .. f.worker, id)
   if f.max_running then
     redis.call('SREM', K.running .. f.tenant, id)
     unpark(f.tenant)

@@ -12,6 +12,18 @@ local function tidy_room()
   end
 end
 
+-- What is in a worker's hands and does not run there.
+local function tidy_hands()
+  for _, worker in ipairs(redis.call('ZRANGE', K.workers, 0, -1)) do
+    for _, id in ipairs(redis.call('ZRANGE', K.held .. worker, 0, -1)) do
+      local holder = redis.call('HGET', K.request .. id, 'worker')
+      if holder ~= worker or not redis.call('ZSCORE', K.leases, id) then
+        redis.call('ZREM', K.held .. worker, id)
+      end
+    end
+  end
+end
+
 -- What is in the queue and in no row. Nobody claims it, so it comes to the front, where this finds it.
 local function tidy_rows()
   for _, id in ipairs(redis.call('ZRANGE', K.queue, 0, 99)) do
@@ -29,4 +41,11 @@ local function tidy_work()
   if waiting() == 0 and redis.call('GET', K.work) ~= '0' then
     redis.call('SET', K.work, 0)
   end
+end
+
+local function tidy()
+  tidy_room()
+  tidy_hands()
+  tidy_rows()
+  tidy_work()
 end

@@ -10,11 +10,15 @@ local function overdue(f, start, total)
   return nil
 end
 
--- The first of the queue that may start, with its fields, or nil. Those before it whose time is up fail, and those
--- whose tenant has no room are parked; the rows of a tenant in `avoided` (its id → true) are left for another worker.
+-- The first of the queue that may start in a worker, with its fields, or nil. Those before it whose time is up fail,
+-- and those whose tenant has no room are parked; the rows of a tenant in `avoided` (its id → true) are left for another
+-- worker, and so are suspects while it has too many in hand, unless it is the one to make room.
 -- `start` and `total` are the outcomes of passed timeouts.
-local function head(start, total, retention_s, avoided)
-  local passed = 0
+local function head(start, total, retention_s, avoided, worker)
+  local passed, count, most = 0, in_hand(worker)
+  if count >= most then
+    return nil
+  end
   for _ = 1, 100 do
     local first = redis.call('ZRANGE', K.heads, passed, passed)[1]
     if not first then
@@ -26,14 +30,19 @@ local function head(start, total, retention_s, avoided)
     if not f then
       drop(id)
       stand(id, row)
-      redis.call('ZREM', K.tenant .. row, id)
-    elseif not redis.call('ZSCORE', K.queue, id) then -- a script of another version took it
+      redis.call('ZREM', K.tenant .. string.match(row, ':(.*)$'), id)
+    elseif row ~= row_of(f) or not redis.call('ZSCORE', K.queue, id) then -- a script of another version took it
       stand(id, row)
     elseif ended then
       conclude(id, f, ended, retention_s)
     elseif is_full(f) then
       park(id, f)
     elseif avoided[f.tenant] then
+      passed = passed + 1
+    elseif count >= company(f.crashes) then
+      if makes_room(worker, count) then
+        return nil
+      end
       passed = passed + 1
     else
       return id, f

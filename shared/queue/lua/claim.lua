@@ -1,7 +1,8 @@
 -- Purpose: give a worker the best queued request, if it fits.
--- Guarantee: never skips the head of the queue for one behind it, unless its tenant already runs as many as it may or
---   the worker takes no more of it now; a request whose time is up fails instead of being handed out. While more are
---   queued and no ring is waiting it rings once more, so that idle threads wake in a chain.
+-- Guarantee: never skips the head of the queue for one behind it, unless its tenant already runs as many as it may, the
+--   worker takes no more of it now, or it crashed a worker and another is nearer to have room for it; beside one that
+--   did, no more are given than it may have as company. A request whose time is up fails instead of being handed out.
+--   While more are queued and no ring is waiting it rings once more, so that idle threads wake in a chain.
 --   A claim id gets one attempt: asked again because an answer was lost, it gets the same, or nothing once it is over.
 -- KEYS: none known before
 -- ARGV: 1 worker, 2 claim id, 3 budget px, 4 lease ms, 5 retention s, 6 outcome of a passed start timeout,
@@ -27,7 +28,7 @@ local avoided = {}
 for i = 8, #ARGV do
   avoided[ARGV[i]] = true
 end
-local id, f = head(ARGV[6], ARGV[7], ARGV[5], avoided)
+local id, f = head(ARGV[6], ARGV[7], ARGV[5], avoided, ARGV[1])
 if not id or tonumber(f.cost_px) > tonumber(ARGV[3]) then
   return nil
 end
@@ -39,7 +40,7 @@ redis.call('HINCRBY', key, 'attempts', 1)
 f.number = redis.call('HINCRBY', key, 'number', 1)
 redis.call('HSET', key, 'state', 'running', 'claim', ARGV[2], 'worker', ARGV[1], 'started', NOW)
 redis.call('ZADD', K.leases, NOW + ARGV[4], id)
-come(id, f)
+come(id, f, ARGV[1])
 redis.call('SET', K.claim .. ARGV[2], id, 'PX', ARGV[4])
 say(id, 'running')
 if redis.call('ZCARD', K.queue) > 0 then

@@ -35,6 +35,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 
     end
     failed = failed + 1
   else
+    f.crashes = crashes
     requeue(id, f)
     requeued = requeued + 1
   end
@@ -48,9 +49,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', NOW, 'LIMIT',
   end
 end
 
-tidy_room()
-tidy_rows()
-tidy_work()
+tidy()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do
   ring(queued)

@@ -85,8 +85,8 @@ class Line:
     def report(self, held: Held, **what: Any) -> Lease:
         return self.do(commands.report(held, Note(**what)))
 
-    def renew(self, *held: Held, worker: str = "w") -> dict[str, Lease]:
-        return self.do(commands.renew(presence(worker), held, lease_ms=LEASE_MS))
+    def renew(self, *held: Held, worker: str = "w", draining: bool = False) -> dict[str, Lease]:
+        return self.do(commands.renew(presence(worker, draining=draining), held, lease_ms=LEASE_MS))
 
     def rescue(self) -> Rescue:
         return self.do(commands.rescue(retention_s=RETENTION_S))
@@ -126,6 +126,9 @@ class Line:
     def field(self, id: str, name: str) -> str | None:
         return cast("str | None", self.redis.execute_command("HGET", keys.request(id), name))
 
+    def held(self, worker: str) -> list[str]:
+        return cast("list[str]", self.redis.execute_command("ZRANGE", keys.HELD + worker, 0, -1))
+
     def lapse(self, id: str) -> None:
         """The lease of a running request has ended."""
         self.redis.execute_command("ZADD", keys.LEASES, "XX", 1, id)
@@ -145,5 +148,5 @@ class Line:
         self.redis.execute_command("ZADD", keys.DEADLINES, "XX", 1, id)
 
 
-def presence(worker: str = "w") -> Presence:
-    return Presence(worker, "tiny", "cpu", True, False, 1, 5 * MEGAPIXEL, 1.5e6, 4)
+def presence(worker: str = "w", *, draining: bool = False) -> Presence:
+    return Presence(worker, "tiny", "cpu", True, draining, 1, 5 * MEGAPIXEL, 1.5e6, 4)

@@ -1,5 +1,6 @@
 """The queue as a few lines of plain Python: what the real one is compared with. No clock: time passes by telling it."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -8,8 +9,10 @@ from shared.queue.scripts import LANE_SPAN, MAX_ATTEMPTS
 from shared.queue.states import State
 
 MAX_CRASHES = 3
+COMPANY = (math.inf, 4, 1)
+"""How many a worker has in hand at most, with one that crashed so often."""
 
-Row = tuple[int, str]
+Row = tuple[int, int, str]
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Request:
     attempts: int = 0
     crashes: int = 0
     claim: str | None = None
+    worker: str = ""
     cancel_requested: bool = False
     delayed: bool = False
     parked: bool = False
@@ -39,7 +43,11 @@ class Request:
 
     @property
     def row(self) -> Row:
-        return self.lane, self.tenant
+        return self.crashes, self.lane, self.tenant
+
+    @property
+    def company(self) -> float:
+        return COMPANY[self.crashes]
 
 
 @dataclass
@@ -47,7 +55,7 @@ class Model:
     requests: dict[str, Request] = field(default_factory=dict[str, Request])
     virtual: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     finish_tags: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
-    worker_lives: bool = False
+    present: set[str] = field(default_factory=set[str])
     claims: dict[str, Request] = field(default_factory=dict[str, Request])
 
     def queue(self) -> list[Request]:
@@ -66,6 +74,13 @@ class Model:
 
     def running(self, tenant: str) -> int:
         return sum(r.state is State.RUNNING and r.tenant == tenant for r in self.requests.values())
+
+    def in_hand(self, worker: str) -> list[Request]:
+        return [r for r in self.requests.values() if r.state is State.RUNNING and r.worker == worker]
+
+    def makes_room(self, worker: str) -> bool:
+        """Whether it is the one with the least in hand."""
+        return worker == min(self.present | {worker}, key=lambda name: (len(self.in_hand(name)), name))
 
     def is_full(self, request: Request) -> bool:
         return request.limit is not None and self.running(request.tenant) >= request.limit
@@ -93,9 +108,25 @@ class Model:
         self.requests[request.id] = request
         self._to(request, State.QUEUED)
 
-    def claim(self, claim: str, budget: int, avoided: Collection[str] = ()) -> Request | None:
+    def claim(self, worker: str, claim: str, budget: int, avoided: Collection[str] = ()) -> Request | None:
         if earlier := self.claims.get(claim):
             return earlier if self._holds(earlier, earlier.number, claim) else None
+        request = self._turn(worker, avoided)
+        if request is None or request.cost > budget:
+            return None
+        lane = request.lane
+        self.virtual[lane] = max(self.virtual[lane], request.place - lane * LANE_SPAN)
+        request.number += 1
+        request.attempts += 1
+        request.claim, request.worker, request.lapsed = claim, worker, False
+        self.claims[claim] = request
+        self._to(request, State.RUNNING)
+        return request
+
+    def _turn(self, worker: str, avoided: Collection[str]) -> Request | None:
+        hand = self.in_hand(worker)
+        if len(hand) >= min((held.company for held in hand), default=math.inf):
+            return None
         passed: set[Row] = set()
         for request in self.queue():
             if request.row in passed:
@@ -104,22 +135,13 @@ class Model:
                 self._end(request, State.FAILED)
             elif self.is_full(request):
                 request.parked = True
-            elif request.tenant in avoided:
-                passed.add(request.row)
+            elif len(hand) < request.company and request.tenant not in avoided:
+                return request
+            elif request.tenant not in avoided and self.makes_room(worker):
+                return None
             else:
-                break
-        else:
-            return None
-        if request.cost > budget:
-            return None
-        lane = request.lane
-        self.virtual[lane] = max(self.virtual[lane], request.place - lane * LANE_SPAN)
-        request.number += 1
-        request.attempts += 1
-        request.claim, request.lapsed = claim, False
-        self.claims[claim] = request
-        self._to(request, State.RUNNING)
-        return request
+                passed.add(request.row)
+        return None
 
     def verdict(self, id: str, number: int, claim: str) -> Lease:
         request = self.requests[id]
@@ -127,8 +149,8 @@ class Model:
             return Lease.LOST
         return Lease.CANCEL if request.cancel_requested else Lease.KEPT
 
-    def renew(self, id: str, number: int, claim: str) -> Lease:
-        self.worker_lives = True
+    def renew(self, worker: str, id: str, number: int, claim: str) -> Lease:
+        self.present.add(worker)
         verdict = self.verdict(id, number, claim)
         if verdict is not Lease.LOST:
             self.requests[id].lapsed = False
@@ -182,12 +204,13 @@ class Model:
     def rescue(self) -> tuple[int, int, int]:
         requeued = failed = cancelled = 0
         for request in [r for r in self.requests.values() if r.state is State.RUNNING and r.lapsed]:
-            request.crashes += not self.worker_lives
+            lives = request.worker in self.present
+            request.crashes += not lives
             request.claim = None
             if request.cancel_requested:
                 self._end(request, State.CANCELLED)
                 cancelled += 1
-            elif self.worker_lives:
+            elif lives:
                 request.attempts -= 1
                 self._return(request)
                 requeued += 1

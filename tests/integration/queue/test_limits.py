@@ -121,13 +121,13 @@ def test_what_another_version_queued_or_took_is_found(line: Line) -> None:
     """It knows no rows: what it queues is in none, and what it takes stays in one."""
     for id in ("a", "b"):
         line.submit(id)
-    line.redis.execute_command("DEL", keys.HEADS, keys.ROW + "0:ann")
+    line.redis.execute_command("DEL", keys.HEADS, keys.ROW + "0:0:ann")
     assert line.claim() is None
     line.rescue()
     line.redis.execute_command("ZREM", keys.QUEUE, "a")
     line.redis.execute_command("HSET", keys.request("a"), "state", "running")
     assert line.take().id == "b"
-    assert line.redis.execute_command("EXISTS", keys.HEADS, keys.ROW + "0:ann") == 0
+    assert line.redis.execute_command("EXISTS", keys.HEADS, keys.ROW + "0:0:ann") == 0
     line.redis.execute_command("DEL", keys.request("a"), keys.events("a"))
 
 

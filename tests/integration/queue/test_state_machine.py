@@ -20,6 +20,7 @@ from tests.integration.queue.model import Model, Request
 HOUR_MS = 3_600_000
 LIMITS: dict[str, int | None] = {"ann": None, "bob": 1, "cid": 2}
 """How many of each tenant's requests may run at once."""
+WORKERS = ("v", "w")
 
 
 class Trial:
@@ -77,33 +78,37 @@ class Trial:
         assert receipt.position == self.model.position(request.id)
 
     def claim(self, chance: Random) -> None:
-        budget = chance.choice([1, 4, 4, 4])
+        worker, budget = chance.choice(WORKERS), chance.choice([1, 4, 4, 4])
         avoided = [tenant for tenant in LIMITS if chance.random() < 0.1]
-        attempt = self.line.claim(budget_px=budget * MEGAPIXEL, avoided=avoided)
-        expected = self.model.claim(attempt.held.claim if attempt else "", budget, avoided)
+        attempt = self.line.claim(worker, budget_px=budget * MEGAPIXEL, avoided=avoided)
+        expected = self.model.claim(worker, attempt.held.claim if attempt else "", budget, avoided)
         assert (attempt and attempt.held.id) == (expected and expected.id)
         if attempt and expected:
             assert attempt.held.number == expected.number
             self.claims.append(attempt.held)
         elif budget == 4:
             left = self.requests(lambda r: r.state is State.QUEUED and not r.delayed)
+            hand = self.model.in_hand(worker)
             reasons = [self.model.is_full(request) or request.tenant in avoided for request in left]
-            assert all(reasons), "nobody waits without a reason"
+            suspects = any(len(hand) >= request.company for request in [*left, *hand])
+            assert all(reasons) or suspects, "nobody waits without a reason"
             self.seen["claim full"] += bool(left)
+            self.seen["claim in company"] += suspects and bool(left)
 
     def claim_again(self, chance: Random) -> None:
         """As a worker does that heard no answer."""
         if held := self.proof(chance):
             attempt = self.line.claim(claim=held.claim)
-            expected = self.model.claim(held.claim, 4)
+            expected = self.model.claim("w", held.claim, 4)
             real = attempt and (attempt.held.id, attempt.held.number)
             assert real == (expected and (expected.id, expected.number))
             self.seen[f"claim again {attempt is not None}"] += 1
 
     def renew(self, chance: Random) -> None:
         if held := self.proof(chance):
-            expected = self.model.renew(held.id, held.number, held.claim)
-            self.agree("renew", self.line.renew(held)[held.id], expected)
+            worker = chance.choice([self.model.requests[held.id].worker, *WORKERS])
+            expected = self.model.renew(worker, held.id, held.number, held.claim)
+            self.agree("renew", self.line.renew(held, worker=worker)[held.id], expected)
 
     def report(self, chance: Random) -> None:
         if held := self.proof(chance):
@@ -137,9 +142,10 @@ class Trial:
             self.agree("cancel", self.line.cancel(request.id, tenant), expected)
 
     def bury(self, chance: Random) -> None:
-        """The worker falls silent; what it does later shows that it was not dead."""
-        self.line.bury()
-        self.model.worker_lives = False
+        """A worker falls silent; what it does later shows that it was not dead."""
+        worker = chance.choice(WORKERS)
+        self.line.bury(worker)
+        self.model.present.discard(worker)
 
     def lapse(self, chance: Random) -> None:
         """A lease ends. Its worker may still be quicker than the rescuer."""
@@ -183,6 +189,10 @@ class Trial:
             running = self.line.redis.execute_command("SCARD", keys.RUNNING + tenant)
             assert running == (0 if limit is None else self.model.running(tenant))
             assert limit is None or self.model.running(tenant) <= limit
+        for worker in WORKERS:
+            hand = self.model.in_hand(worker)
+            assert sorted(r.id for r in hand) == sorted(self.line.held(worker))
+            assert all(len(hand) <= request.company for request in hand)
         for request in self.model.requests.values():
             view = self.line.view(request.id)
             crashes = self.line.field(request.id, "crashes")
@@ -252,7 +262,7 @@ def test_the_queue_behaves_as_its_model(redis_url: str) -> None:
         seen.update(trial.seen)
 
     missing = {"finish lost", "finish cancelled", "finish requeued", "release cancelled", "renew cancel"}
-    missing |= {"claim again True", "claim again False", "claim full"}
+    missing |= {"claim again True", "claim again False", "claim full", "claim in company"}
     for _ in range(4):  # what is rare is drawn for again
         run()
         missing -= set(seen)

@@ -76,16 +76,20 @@ def test_a_frozen_worker_may_not_finish_what_it_lost(floor: Floor, spawn: Spawn)
     assert frozen.exit_status() == 0
 
 
-def test_a_request_that_kills_its_workers_is_given_up(floor: Floor, spawn: Spawn) -> None:
-    id = floor.submit(**LONG)
+def test_a_request_that_kills_its_workers_is_given_up_and_none_with_it(floor: Floor, spawn: Spawn) -> None:
+    id, *others = [floor.submit(tenant=tenant, **LONG) for tenant in ("ann", *["bob"] * 5)]
     for number in range(3):
         worker = spawn(WORKER_NAME=f"w{number}", **SLOW, **SHORT_LEASES)
         floor.until(id, lambda view, attempts=number + 1: view.attempts == attempts and view.state is State.RUNNING)
+        for other in others if number == 0 else []:
+            floor.running(other)
         worker.signal(signal.SIGKILL)
         worker.exit_status()
     spawn(WORKER_NAME="survivor", **SHORT_LEASES)
     result = floor.finished(id)
     assert (result.state, result.status, result.error_type) == (State.FAILED, 503, "runner_disconnected")
+    assert [floor.finished(other).status for other in others] == [200] * 5
+    assert 1 <= min(map(floor.crashes, others)) <= max(map(floor.crashes, others)) <= 2
 
 
 def test_sigterm_lets_finish_what_fits(floor: Floor, spawn: Spawn) -> None:

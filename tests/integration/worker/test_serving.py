@@ -18,6 +18,7 @@ from shared.queue import commands, keys
 from shared.queue.records import Finish, Held, Outcome
 from shared.queue.states import State
 from tests.conftest import Valkey
+from tests.integration.queue.line import Line
 from tests.integration.worker.floor import DEADLINE_S, Floor, Workplace, noise, open_workplace, png, silent_server
 from worker.engine.fake import FakeRunner, FakeState
 from worker.engine.job import Job
@@ -228,6 +229,25 @@ def slow_steps() -> FakeRunner:
 
 LONG: dict[str, Any] = {"num_inference_steps": 150, "strength": 1.0}
 """Three seconds of slow steps."""
+
+
+def test_a_worker_empties_itself_for_a_suspect_and_then_goes_on(floor: Floor) -> None:
+    """Nobody rings again: whoever ends the last request takes the suspect."""
+    gate, line = threading.Event(), Line(floor.redis_url)
+    with open_workplace(floor, FakeRunner(pace=lambda: gate.wait(DEADLINE_S))) as workplace:
+        first = [floor.submit() for _ in range(2)]
+        answers = [workplace.answer() for _ in first]
+        for id in first:
+            floor.running(id)
+        suspect, last = floor.submit(), floor.submit()
+        for worker in ("dead", "dead, too"):
+            assert line.take(worker).id == suspect
+            line.lapse(suspect)
+            line.rescue()
+        gate.set()
+        assert {floor.output(id)["seed"] for id in (*first, suspect, last)} == {7}
+        assert sum(answer.result(DEADLINE_S) for answer in answers) == 4
+    line.redis.close()
 
 
 class TestTime:
