@@ -12,9 +12,9 @@ local function park(id, f)
   redis.call('SADD', K.parking, f.tenant)
 end
 
-local function unpark(tenant)
+local function unpark(tenant, most)
   local parked, running = K.parked .. tenant, redis.call('SCARD', K.running .. tenant)
-  for _ = 1, 100 do
+  for _ = 1, most or 100 do
     local id = redis.call('ZRANGE', parked, 0, 0)[1]
     local f = id and control(id)
     if not id then

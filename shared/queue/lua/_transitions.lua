@@ -15,8 +15,10 @@ local function conclude(id, f, outcome, retention_s)
     fields[#fields + 1], fields[#fields + 2] = name, value
   end
   if f.state == 'queued' then
+    local was_ready = redis.call('ZSCORE', K.queue, id)
     leave(id, f)
     give_back(f)
+    unpark(f.tenant, was_ready and 1 or 0) -- to the room that it may have been let out for
   elseif f.state == 'running' then
     go(id, f)
     redis.call('HDEL', key, 'preview_step', 'preview')

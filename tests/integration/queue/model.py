@@ -240,12 +240,15 @@ class Model:
             given_back = self.finish_tags[owner] - request.cost
             self.finish_tags[owner] = max(self.virtual[request.lane], given_back)
         request.endings += 1
+        was_ready = request in self.queue()
         request.delayed = False
         self._to(request, state)
+        if was_ready:
+            self._unpark(request.tenant, most=1)
 
-    def _unpark(self, tenant: str) -> None:
+    def _unpark(self, tenant: str, most: int = 100) -> None:
         running = self.running(tenant)
-        for request in self.parked(tenant):
+        for request in self.parked(tenant)[:most]:
             if request.limit is None or running >= request.limit:
                 return
             running += 1

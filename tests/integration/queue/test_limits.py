@@ -56,6 +56,22 @@ def test_whatever_ends_an_attempt_makes_room(line: Line, how: str) -> None:
     assert line.claim() is None
 
 
+@pytest.mark.parametrize("how", ["is cancelled", "times out", "times out at its turn"])
+def test_one_that_ends_in_the_queue_lets_the_next_out_of_its_place(line: Line, how: str) -> None:
+    for id in ("a", "b", "c"):
+        line.submit(id, max_running=1, start_timeout_ms=60_000)
+    held = line.take()
+    assert line.claim() is None
+    line.finish(held)  # room for "b", and no more
+    if how == "is cancelled":
+        line.cancel("b")
+    else:
+        line.run_out("b", "start_by")
+    if how == "times out":
+        line.expire()
+    assert line.take().id == "c"
+
+
 def test_what_returns_goes_before_what_was_parked_behind_it(line: Line) -> None:
     submit(line, "a", "b", "c", most=1)
     for expected in ("a", "a", "a"):
