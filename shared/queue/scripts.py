@@ -15,7 +15,7 @@ from shared.queue import doorbell, keys
 
 MAX_ATTEMPTS: Final = 10
 """Starts of one request that did not end by a drain; as many as fal's queue makes."""
-COMPANY: Final = (4, 1)
+COMPANY: Final = (8, 1)
 """How many a worker has in hand at most, with one that was in hand when a worker crashed once, twice or more often."""
 MAX_EVENTS: Final = 1000
 """Of one request's stream, roughly; the oldest go first."""

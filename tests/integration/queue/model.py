@@ -9,7 +9,7 @@ from shared.queue.scripts import LANE_SPAN, MAX_ATTEMPTS
 from shared.queue.states import State
 
 MAX_CRASHES = 3
-COMPANY = (math.inf, 4, 1)
+COMPANY = (math.inf, 8, 1)
 """How many a worker has in hand at most, with one that crashed so often."""
 
 Row = tuple[int, int, str]

@@ -43,12 +43,12 @@ def suspect(line: Line, name: str, crashes: int) -> None:
 
 
 def test_a_suspect_keeps_less_company_after_each_crash(line: Line) -> None:
-    names = [f"r{number}" for number in range(8)]
+    names = [f"r{number:02}" for number in range(12)]
     for name in names:
         line.submit(name)
     assert ids(take(line, "w1")) == names
     crash(line, "w1")
-    assert ids(take(line, "w2")) == names[:4]
+    assert ids(take(line, "w2")) == names[:8]
     crash(line, "w2")
     assert ids(take(line, "w3")) == names[:1]
     assert ids(take(line, "w4")) == names[1:2]
