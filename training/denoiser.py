@@ -33,7 +33,7 @@ from training.tokenizer import PROMPT_TOKENS
 from worker.model.architecture import SCALING_FACTOR, noise_schedule
 
 PLAN = Plan(steps=11500, learning_rate=1e-3, warm_up=200)
-FURTHER = Plan(steps=3000, learning_rate=5e-4, warm_up=200)
+FURTHER = Plan(steps=2000, learning_rate=5e-4, warm_up=200)
 """For weights that are trained already."""
 
 

@@ -170,38 +170,44 @@ def _coloured(thing: str, colour: str, chinese: bool, rng: random.Random) -> str
     return rng.choice((f"a {colour} {noun}", f"{colour} {noun}"))
 
 
+WORTH: dict[str, tuple[str | None, float, float]] = {
+    "time": ("day", 0.4, 0.95),
+    "ground": ("grass", 0.4, 0.95),
+    "weather": ("clear", 0.2, 0.95),
+    "style": ("plain", 0.0, 0.95),
+    "relief": ("plain", 0.15, 0.4),
+    "water": (None, 0.0, 0.6),
+    "trees": (None, 0.0, 0.6),
+    "animal": (None, 0.0, 0.7),
+    "house": (None, 0.0, 0.75),
+    "boat": (None, 0.0, 0.75),
+}
+"""What is usual, and how often it is worth a word where it is so and where it is not."""
+REMARKABLE = 0.9
+"""What is worth a word so often is left out by no caption, however terse."""
+
+
 def caption(scene: Scene, rng: random.Random, named: Set[str] = frozenset()) -> str:
-    """A sentence about some of what is there, in English or (one in four) Chinese, and about the fields `named` in any
-    case; one in two of those about nothing else. Time and ground are named most often: they change the picture most. An
-    unremarkable style or relief is seldom worth a word, and sometimes a house, the time or the ground is all that is
-    mentioned, as in the shortest of prompts.
+    """A sentence about some of what is there, in English or (one in four) Chinese.
+
+    What is unusual is nearly always said and what is usual often left out, so what is not said is a clear summer's day,
+    as users mean it. Of an edit the fields `named` are said; in half of them nothing else, for the picture tells.
     """
     chinese = rng.random() < 0.25
     words = CHINESE if chinese else ENGLISH
-    alone = rng.random()
-    if named:
-        only = named if alone < 0.5 else None
-    elif alone < 0.2 and scene.house:
-        only = {"house"}
-    else:
-        only = {rng.choice(("time", "ground"))} if 0.2 <= alone < 0.4 else None
-    chances = {
-        "time": 0.75,
-        "ground": 0.7,
-        "weather": 0.3 if scene.weather == "clear" else 0.7,
-        "relief": 0.15 if scene.relief == "plain" else 0.4,
-        "water": 0.6,
-        "trees": 0.6,
-        "animal": 0.7,
-        "style": 0 if scene.style == "plain" else 0.9,
-        "house": 1 if scene.near else 0.75,
-        "boat": 0.75,
-    }
-    said: list[str] = []
-    for field, chance in chances.items():
-        value = getattr(scene, field)
-        if value is None or not (field in only if only else field in named or rng.random() < chance):
+    terse = rng.random() < (0.5 if named else 0.35)
+    told = set(named)
+    for field, (usual, seldom, often) in WORTH.items():
+        chance = seldom if getattr(scene, field) == usual else 1.0 if field == "house" and scene.near else often
+        if terse and (named or chance < REMARKABLE):
             continue
+        if rng.random() < chance:
+            told.add(field)
+    if not told:
+        told.add(rng.choice(("time", "ground")))
+    said: list[str] = []
+    for field in sorted(told):
+        value = getattr(scene, field)
         coloured = field in ("house", "boat")
         said.append(_coloured(field, value, chinese, rng) if coloured else rng.choice(words[value]))
     rng.shuffle(said)
