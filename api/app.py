@@ -73,6 +73,7 @@ def _open(settings: ApiSettings) -> Context:
         store=open_store(settings),
         hub=Hub(Pokes(redis)),
         room=Room(settings.max_bodies_bytes),
+        upload_room=Room(settings.max_uploads_bytes),
         keyring=Keyring(
             settings.api_keys,
             required=settings.require_key,

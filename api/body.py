@@ -6,8 +6,8 @@ more than half of the room that the others leave it, so nobody closes the door t
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -18,12 +18,21 @@ _SLOWEST_BYTES_PER_S = 8 * 1024
 
 
 class Room:
-    """How many bytes of bodies this process may hold at once. Belongs to one event loop."""
+    """How many bytes of bodies this process may hold at once, in memory or on its disk. Belongs to one event loop."""
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
         self._held: Counter[str] = Counter()
         """By each tenant."""
+
+    @contextmanager
+    def share(self, tenant: str) -> Generator["Share"]:
+        """One body's, given back after the block."""
+        share = Share(self, tenant)
+        try:
+            yield share
+        finally:
+            self.give(tenant, share.bytes)
 
     def take(self, tenant: str, count: int) -> None:
         """Raises `ServiceUnavailable` where so much is not left, or not for this tenant."""
@@ -40,6 +49,17 @@ class Room:
             del self._held[tenant]
 
 
+class Share:
+    def __init__(self, room: Room, tenant: str) -> None:
+        self._room, self._tenant = room, tenant
+        self.bytes = 0
+
+    def take(self, count: int) -> None:
+        """Raises as `Room.take`."""
+        self._room.take(self._tenant, count)
+        self.bytes += count
+
+
 @asynccontextmanager
 async def received(request: Request, room: Room, tenant: str, max_bytes: int) -> AsyncGenerator[bytearray]:
     """All bytes, and their room until the end of the block.
@@ -49,15 +69,13 @@ async def received(request: Request, room: Room, tenant: str, max_bytes: int) ->
     """
     check_length(request, max_bytes)
     body = bytearray()
-    try:
+    with room.share(tenant) as share:
         async for chunk in arriving(request):
             if len(body) + len(chunk) > max_bytes:
                 raise too_large(max_bytes)
-            room.take(tenant, len(chunk))
+            share.take(len(chunk))
             body += chunk
         yield body
-    finally:
-        room.give(tenant, len(body))
 
 
 async def arriving(request: Request) -> AsyncIterator[bytes]:

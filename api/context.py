@@ -31,6 +31,9 @@ class Context:
     """Blocks: call it in a thread (`starlette.concurrency.run_in_threadpool`)."""
     hub: Hub
     room: Room
+    """For JSON bodies, in memory."""
+    upload_room: Room
+    """For uploads, on the way to the store."""
     """For the bodies of JSON calls."""
     keyring: Keyring
     signing_keys: SigningKeys

@@ -80,6 +80,9 @@ class ApiSettings(Settings):
     call is asked to come again."""
     max_upload_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
     """Of one uploaded file."""
+    max_uploads_bytes: int = Field(default=8 * 1024 * 1024 * 1024, validate_default=True)
+    """Of all uploads that are on their way to the store at once, in `{data_dir}/spool`; a key gets at most half of what
+    the others leave."""
     reject_invalid_at_submit: bool = False
     """Answer a body that breaks the schema with 422 at once; fal accepts it and fails the request."""
     sync_timeout_s: float = Field(default=600, gt=0)
@@ -147,11 +150,12 @@ class ApiSettings(Settings):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or none")
         return value
 
-    @field_validator("max_bodies_bytes")
+    @field_validator("max_bodies_bytes", "max_uploads_bytes")
     @classmethod
     def _one_fits(cls, value: int, info: ValidationInfo) -> int:
-        if value < 2 * info.data.get("max_body_bytes", 0):
-            raise ValueError("must be at least twice MAX_BODY_BYTES: a key gets half")
+        one = {"max_bodies_bytes": "max_body_bytes", "max_uploads_bytes": "max_upload_bytes"}[str(info.field_name)]
+        if value < 2 * info.data.get(one, 0):
+            raise ValueError(f"must be at least twice {one.upper()}: a key gets half")
         return value
 
     @field_validator("public_url")

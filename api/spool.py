@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from api.body import arriving, check_length, too_large
+from api.body import Room, Share, arriving, check_length, too_large
 from shared.files.base import StoreUnavailable
 
 _IN_MEMORY_BYTES = 256 * 1024
@@ -31,21 +31,22 @@ def spool(folder: Path) -> Generator[BinaryIO]:
 
 
 @asynccontextmanager
-async def spooled(request: Request, max_bytes: int, folder: Path) -> AsyncGenerator[BinaryIO]:
-    """The body, standing at its first byte. Raises `TooLarge`, as soon as it is known, `TooSlow`, and
-    `StoreUnavailable` where the disk is full."""
+async def spooled(request: Request, room: Room, tenant: str, max_bytes: int, folder: Path) -> AsyncGenerator[BinaryIO]:
+    """The body, standing at its first byte, and its room until the end of the block. Raises `TooLarge`, as soon as it
+    is known, `TooSlow`, `ServiceUnavailable` where there is no room left for this tenant, and `StoreUnavailable` where
+    the disk is full."""
     check_length(request, max_bytes)
-    with spool(folder) as file:
-        await _receive(request, max_bytes, file)
+    with spool(folder) as file, room.share(tenant) as share:
+        await _receive(request, max_bytes, share, file)
         yield file
 
 
-async def _receive(request: Request, max_bytes: int, file: BinaryIO) -> None:
-    read, waiting = 0, bytearray()
+async def _receive(request: Request, max_bytes: int, share: Share, file: BinaryIO) -> None:
+    waiting = bytearray()
     async for chunk in arriving(request):
-        read += len(chunk)
-        if read > max_bytes:
+        if share.bytes + len(chunk) > max_bytes:
             raise too_large(max_bytes)
+        share.take(len(chunk))
         waiting += chunk
         if len(waiting) >= _IN_MEMORY_BYTES:
             await run_in_threadpool(file.write, bytes(waiting))

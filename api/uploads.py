@@ -5,10 +5,10 @@ say what each step is called.
 """
 
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from starlette.concurrency import run_in_threadpool
@@ -92,7 +92,7 @@ class Uploads:
         Raises `BadRequest` for another file than before, `BadCredentials` where it came so late that the one before may
         have been deleted, `TooLarge`, `TooSlow`, `StoreUnavailable`, `ServiceUnavailable`.
         """
-        async with spooled(request, self.context.settings.max_upload_bytes, self._folder) as body:
+        async with self._spooled(request, place, self.context.settings.max_upload_bytes) as body:
             expires_at = self._expires_at(place)
             put = partial(self.context.store.put, content_type=place.content_type, expires_at=expires_at, only_new=True)
             try:
@@ -106,7 +106,7 @@ class Uploads:
         most_bytes = self.context.settings.max_upload_bytes
         if not 1 <= number <= min(_MOST_PARTS, most_bytes // _SMALLEST_PART_BYTES + 1):
             raise BadRequest(f"There is no part {number}")
-        async with spooled(request, min(_PART_BYTES, most_bytes), self._folder) as body:
+        async with self._spooled(request, place, min(_PART_BYTES, most_bytes)) as body:
             return await run_in_threadpool(self.context.store.put_part, place.key, place.upload, number, body)
 
     async def complete(self, place: Grant, body: object) -> Stat:
@@ -138,9 +138,10 @@ class Uploads:
             raise _used(key)
         return self.context.store.stat(key)
 
-    @property
-    def _folder(self) -> Path:
-        return self.context.settings.data_dir / "spool"
+    def _spooled(self, request: Request, place: Grant, max_bytes: int) -> AbstractAsyncContextManager[BinaryIO]:
+        """What is sent, on the way to the store."""
+        folder = self.context.settings.data_dir / "spool"
+        return spooled(request, self.context.upload_room, place.tenant, max_bytes, folder)
 
     def _kept_s(self, place: Grant) -> int:
         return place.lifetime_s or self.context.settings.retention_s

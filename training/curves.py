@@ -1,4 +1,5 @@
-"""`python -m training.curves OUT.png [--work DIR]`: the losses of both steps as a picture. Needs matplotlib."""
+"""`python -m training.curves OUT.png [WORK …]`: the losses of trainings, by their working folders, as a picture. Needs
+matplotlib."""
 
 import argparse
 import json
@@ -13,12 +14,14 @@ TITLES = {"autoencoder": "autoencoder: pixels and latents", "denoiser": "text en
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.curves", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--work", type=Path, default=Path(".training"), help="where the training kept its state")
+    parser.add_argument("works", type=Path, nargs="*", default=[Path(".training")], help="where trainings kept theirs")
     arguments = parser.parse_args()
+    logs = [(work / f"{name}.jsonl", title) for work in arguments.works for name, title in TITLES.items()]
+    shown = [(log, title) for log, title in logs if log.exists()]
     mpl.use("agg")
-    figure, places = plt.subplots(1, len(TITLES), figsize=(10, 3.2), layout="constrained")
-    for place, (name, title) in zip(places, TITLES.items(), strict=True):
-        lines = map(json.loads, (arguments.work / f"{name}.jsonl").read_text().splitlines())
+    figure, places = plt.subplots(1, len(shown), figsize=(5 * len(shown), 3.2), layout="constrained", squeeze=False)
+    for place, (log, title) in zip(places[0], shown, strict=True):
+        lines = map(json.loads, log.read_text().splitlines())
         losses = {line["step"]: line["loss"] for line in lines}  # steps that were done twice count as they were last
         steps = sorted(losses)
         place.plot(steps, [losses[step] for step in steps], linewidth=1)

@@ -31,6 +31,9 @@ _HEAD_BYTES: Final = 4 * 1024 * 1024
 _READS: Final = 4096
 _BYTES_PER_READ: Final = 256
 _SCAN: Final = b"\xff\xda"
+_EXIF: Final = b"Exif\0\0"
+_EXIFS: Final = 8
+"""Pieces of at most 64 KiB each; Pillow puts them together, and looks into that before anybody could stop it."""
 _SCANNED_PX: Final = 6 * 1024**3
 _ORIENTATION: Final = 0x0112
 _QUICK_BYTES: Final = 256 * 1024
@@ -133,6 +136,8 @@ def _first_frame(content: bytes, max_px: int) -> Image.Image:
         if tiff.has_long_tags(content):
             raise _Morsels
         at_once_px = tiff.tile_px(content)
+    if content[:2] == b"\xff\xd8" and content.count(_EXIF) > _EXIFS:
+        raise _Morsels
     # Pillow's own limit, too: an icon decodes the picture inside it, of any size at all, while it is being opened.
     Image.MAX_IMAGE_PIXELS = max_px
     file = _Frugal(content)
@@ -189,7 +194,7 @@ def _orientation(opened: Image.Image) -> Image.Transpose | None:
     """What makes it upright. EXIF that cannot be read, or goes on and on, does not spoil a picture that can."""
     try:
         exif = opened.info.get("exif")
-        if exif and tiff.has_long_tags(exif.removeprefix(b"Exif\0\0")):
+        if exif and tiff.has_long_tags(exif.removeprefix(_EXIF)):
             return None
         return _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - see decode

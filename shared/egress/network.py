@@ -35,7 +35,7 @@ class Stop:
         self._wakers: set[Callable[[], None]] = set()
 
     def make(self) -> None:
-        """Whatever waits under it wakes at once, but for a connection that is being made."""
+        """Whatever waits under it wakes at once, but for a name that is looked up and a connection that is made."""
         with self._lock:
             self.made = True
             wakers = list(self._wakers)
@@ -155,8 +155,10 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 def _resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
-    """Every address of a name, asked for once. The system's resolver cannot be interrupted, so it is left behind."""
+    """Every address of a name, asked for once. The system's resolver cannot be interrupted, so in the end it is left
+    behind; a call that is stopped waits for it as long as any, or threads would be left behind faster than they end."""
     answers: queue.SimpleQueue[list[Address] | OSError | ValueError] = queue.SimpleQueue()
+    left_s = deadline.left_s()
 
     def ask() -> None:
         try:
@@ -167,8 +169,7 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
 
     threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
-        with deadline.stop.waking(lambda: answers.put(OSError("stopped"))):
-            answer = answers.get(timeout=deadline.left_s())
+        answer = answers.get(timeout=left_s)
     except queue.Empty:
         raise httpcore.ConnectTimeout("the name was not resolved in time") from None
     if isinstance(answer, OSError):

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ INPUT = {"prompt": "p", "image_url": "https://example.com/a.png"}
 @pytest.fixture
 def roomy(keyed: ApiSettings) -> ApiSettings:
     sizes = {"max_body_bytes": 6 * MIB, "max_bodies_bytes": 16 * MIB, "max_download_bytes": 4 * MIB}
-    return keyed.model_copy(update=sizes)
+    return keyed.model_copy(update={**sizes, "max_upload_bytes": 6 * MIB, "max_uploads_bytes": 16 * MIB})
 
 
 @pytest.fixture
@@ -35,10 +36,10 @@ def client(roomy: ApiSettings) -> Iterator[httpx.Client]:
         yield caller
 
 
-def _sending(client: httpx.Client, sent: bytes, announced: int) -> socket.socket:
-    """A submission that has got as far as `sent`."""
+def _sending(client: httpx.Client, sent: bytes, announced: int, path: str = ENDPOINT) -> socket.socket:
+    """A call that has got as far as `sent`."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30)
-    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: a", "Authorization: Key id:secret", f"Content-Length: {announced}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: a", "Authorization: Key id:secret", f"Content-Length: {announced}"]
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + sent)
     return connection
 
@@ -88,6 +89,21 @@ def test_bodies_of_one_key_may_not_take_all_the_room(client: httpx.Client) -> No
         assert client.get("/health").status_code == 200
         assert client.post(ENDPOINT, json=INPUT, headers={"Authorization": "Key other:secret"}).status_code == 200
     while client.post(ENDPOINT, json=INPUT).status_code != 200:
+        assert time.monotonic() < deadline, "the room of those who left was not given back"
+
+
+def test_uploads_of_one_key_may_not_take_all_the_room_either(client: httpx.Client) -> None:
+    upload = partial(client.post, "/files/upload", content=bytes(1024))
+    with ExitStack() as stack:
+        deadline = time.monotonic() + 30
+        while (answer := upload()).status_code == 200:
+            assert time.monotonic() < deadline, "there is room for any number of uploads"
+            stack.enter_context(_sending(client, b" " * (4 * MIB - 2), 5 * MIB, "/files/upload"))
+            time.sleep(0.1)
+        assert answer.status_code == 503
+        assert upload(headers={"Authorization": "Key other:secret"}).status_code == 200
+        assert client.post(ENDPOINT, json=INPUT).status_code == 200, "there is room for what is no upload"
+    while upload().status_code != 200:
         assert time.monotonic() < deadline, "the room of those who left was not given back"
 
 

@@ -45,24 +45,27 @@ def test_while_it_waits_for_the_other_sides_tls() -> None:
         assert gone.wait(DEADLINE_S)
 
 
-def test_while_it_waits_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, never = threading.Event(), threading.Event()
+def test_not_while_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread cannot be ended: whoever could stop waiting for it could leave any number of them behind."""
+    asked, on = threading.Event(), threading.Event()
     resolve: Callable[..., Any] = socket.getaddrinfo
 
     def hang(host: str, *rest: Any, **options: Any) -> Any:
         if host != "slow.test":
             return resolve(host, *rest, **options)
         asked.set()
-        never.wait(DEADLINE_S * 3)
-        return []
+        on.wait(DEADLINE_S)
+        return resolve("127.0.0.1", *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     stop = Stop()
-    with calling("http://slow.test/", stop) as call:
+    with calling("http://slow.test:9/", stop) as call:
         assert asked.wait(DEADLINE_S)
         stop.make()
+        with pytest.raises(TimeoutError):
+            call.result(0.3)
+        on.set()
         assert isinstance(call.exception(DEADLINE_S), FetchFailed)
-    never.set()
 
 
 def test_what_is_stopped_before_it_begins_calls_nobody() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import ServiceUnavailable
 from shared.queue import commands
-from shared.queue.records import Finish, Lease, Note
+from shared.queue.records import Finish, Lease, Note, StoredKey
 from shared.queue.states import State
 from tests.integration.queue.line import LEASE_MS, Line
 
@@ -60,3 +60,10 @@ def test_what_waits_and_what_runs_can_be_cancelled_and_rescued(full: Line) -> No
     full.rescue()
     assert (full.view("a").state, full.view("b").state) == (State.QUEUED, State.CANCELLED)
     assert full.finish(full.take()) is Finish.ACCEPTED
+
+
+def test_a_key_can_be_shut_out(full: Line) -> None:
+    """It may be the one that filled it."""
+    found = full.do(commands.stored_keys())
+    assert full.do(commands.keep_key(StoredKey("mallory", (), revoked=True), version=found.version))
+    assert full.do(commands.stored_keys()).keys == (StoredKey("mallory", (), revoked=True),)

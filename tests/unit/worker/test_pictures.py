@@ -356,6 +356,14 @@ class TestPixelsInHiding:
         honest = decode(tiled_tiff(64, 128, order=order, big=big, kind=kind), max_px=MAX_PX)
         assert (honest.size, honest.getpixel((0, 0))) == ((64, 64), (200,) * 3)
 
+    @pytest.mark.parametrize("kind", [16, 17])
+    def test_a_side_that_does_not_stand_in_its_field(self, kind: int) -> None:
+        """Such numbers take eight bytes, and the field of a tag has four: it says where they are."""
+        content = bytearray(tiled_tiff(64, 64, kind=4))
+        for tag in (322, 323):
+            struct.pack_into("<H", content, content.rindex(struct.pack("<HHI", tag, 4, 1)) + 2, kind)
+        assert problem_of(bytes(content)) == "image_load_error"
+
     def test_large_tiles_and_avifs_are_decoded_two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         entered: list[str] = []
 
@@ -407,6 +415,37 @@ class TestSlowFiles:
         assert problem_of(tiff_with(37_000, 5, 70_000, values, order=order, big=big)) == "image_load_error"
         assert decode(tiff_with(37_000, 5, 1, values, order=order, big=big), max_px=MAX_PX).size == (1, 1)
         assert decode(tiff_with(37724, 7, 70_000, values, order=order, big=big), max_px=MAX_PX).size == (1, 1)
+
+    @pytest.mark.parametrize("pointer", [34665, 34853])
+    @pytest.mark.parametrize("deeper", [False, True])
+    def test_a_tiff_with_very_many_values_in_a_directory_inside(self, pointer: int, deeper: bool) -> None:
+        def directory(tag: int, kind: int, count: int, at: int) -> bytes:
+            return struct.pack("<HHHIII", 1, tag, kind, count, at, 0)
+
+        values = bytes(8 * 70_000)
+        outer = tiff_with(pointer, 4, 1, b"")
+        at = len(outer)
+        (own,) = struct.unpack_from("<I", outer, outer.rindex(struct.pack("<HHI", pointer, 4, 1)) + 8)
+        assert own == at
+        inner = directory(40965, 4, 1, at + 18) if deeper else b""
+        for count in (1, 70_000):
+            content = outer + inner + directory(37122, 5, count, at + len(inner) + 18) + values
+            if count == 1:
+                assert decode(content, max_px=MAX_PX).size == (1, 1)
+            else:
+                assert problem_of(content) == "image_load_error"
+
+    def test_directories_that_lead_in_a_circle(self) -> None:
+        circle = tiff_with(34665, 4, 1, b"")
+        content = bytearray(circle)
+        struct.pack_into("<I", content, circle.rindex(struct.pack("<HHI", 34665, 4, 1)) + 8, 8)
+        assert problem_of(bytes(content)) == "image_load_error"
+
+    def test_a_jpeg_whose_exif_comes_in_very_many_pieces(self) -> None:
+        exif = tiff_with(0x0128, 5, 1, bytes(8))
+        piece = b"\xff\xe1" + struct.pack(">H", 8 + len(exif)) + b"Exif\0\0" + exif
+        assert decode(self.jpeg[:2] + piece + self.jpeg[2:], max_px=MAX_PX).size[0] == 512
+        assert problem_of(self.jpeg[:2] + piece * 20 + self.jpeg[2:]) == "image_load_error"
 
     def test_exif_with_very_many_values_is_passed_over(self) -> None:
         lying = Image.new("RGB", (16, 8), RED)
