@@ -192,6 +192,7 @@ def know_caps(settings: WorkerSettings, runner: Any, *, anew: bool = False) -> C
     if known is None and (anew or settings.calibrate):
         sides = [side for side in caps.SIDES if side**2 <= settings.max_pixels] or caps.SIDES[:1]
         known = Caps(runner.made_for, caps.measure(runner, sides))
+        runner.forget()  # most of the shapes that were measured are no request's
         _log.info("batch caps measured, kept in %s", caps.save(settings.caps_dir, known))
     elif known is None:
         _log.info("batch caps are estimated: `make calibrate` measures them")

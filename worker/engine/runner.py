@@ -79,7 +79,7 @@ class TorchRunner:
             "model": self.checkpoint.name,
             "dtype": _name(self.checkpoint.dtype),
             "rows": str(self._fixed_rows or "free"),
-            "lossy": self.tuning.lossy,
+            "ways": self.tuning.ways,
         }
 
     def slots(self, key: BatchKey) -> int:
@@ -199,13 +199,19 @@ class TorchRunner:
         shapes = [
             Shape(rows, key.height, key.width)
             for key, most in pictures.items()
-            for rows in ([self._fixed_rows] if self._fixed_rows else range(2, 2 * most + 1, 2))
+            for rows in ([self._fixed_rows] if self._fixed_rows else _for_up_to(most))
         ]
         denoiser.warm_up(shapes)
 
-    def settle(self) -> None:
+    def settle(self, timeout_s: float | None = None) -> None:
         for model in self._models.values():
-            model.denoiser.settle()
+            model.denoiser.settle(timeout_s)
+
+    def forget(self) -> None:
+        """Drops what was built for steps of all shapes so far."""
+        for model in self._models.values():
+            model.denoiser.forget()
+        self._device.free()
 
     def close(self) -> None:
         for model in self._models.values():
@@ -254,6 +260,12 @@ class _Model:
     denoiser: Denoiser
     vae: Autoencoder
     vae_dtype: torch.dtype
+
+
+def _for_up_to(pictures: int) -> list[int]:
+    """Rows of guided pictures: first those of one, which is what most wait for, then from the most down, because
+    smaller graphs find room in the memory of larger ones."""
+    return [2, *range(2 * pictures, 2, -2)]
 
 
 def _name(dtype: torch.dtype) -> str:

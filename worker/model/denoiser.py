@@ -20,7 +20,7 @@ from worker.model.device import Device, Tensors
 from worker.model.graphs import Builder, Call, Inputs, Said, Seats, Shape
 from worker.model.libraries import UNet
 from worker.model.prompt import Prompt
-from worker.model.tuning import Tuning, surviving_cudnn
+from worker.model.tuning import Tuning, is_compilers, know_compiler, surviving_cudnn
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,6 @@ _MOST_ROWS: Final = 128
 _SEATS_SHARE: Final = 8
 """The inputs of graphs may take this part of the memory that is free when the first one is built."""
 _REPEATED: Final = ("BasicTransformerBlock", "ResnetBlock2D")
-_VARIANTS: Final = 64
-"""Of one compiled block: the UNet has residual blocks of twelve widths, each once more for a single row."""
 _RUNS: Final = 3
 """Before a graph is recorded: they compile, and choose kernels."""
 
@@ -96,14 +94,27 @@ class Denoiser:
         if self._builder is not None:
             self._builder.want(shapes)
 
-    def settle(self) -> None:
-        """Waits until everything that was ever called is built."""
+    def settle(self, timeout_s: float | None = None) -> None:
+        """Waits until everything that was ever called is built, or the time is over."""
         if self._builder is not None:
-            self._builder.settle()
+            self._builder.settle(timeout_s)
+
+    def forget(self) -> None:
+        """Drops all that was built, and its memory."""
+        if self._builder is not None:
+            self._builder.forget()
+
+    def way(self, shape: Shape) -> str:
+        """How calls of that shape are answered: `compiled`, `graph`, both, or neither of them."""
+        if self._builder is None or self._builder.find(shape, wanted=0) is None:
+            return "by itself"
+        ways = ["compiled"] * self._compiles + ["graph"] * self.tuning.graphs
+        return ", ".join(ways)
 
     def close(self) -> None:
         if self._builder is not None:
             self._builder.close()
+        self._builder = self._seats = self._compiled = None  # it would keep us, and what it built, until a collection
 
     def _by_itself(self, latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
         noise, *deep = self._forward(self._plain, self._inputs(latents, timesteps, prompts))
@@ -123,8 +134,9 @@ class Denoiser:
         """(1, 6): what the UNet is told about the picture: its size, nothing cut off, and its size again."""
         if (height, width) not in self._sizes:
             size = [height * 8, width * 8]
-            self._sizes[height, width] = self._device.send(torch.tensor([[*size, 0, 0, *size]], dtype=self.dtype))
+            made = self._device.send(torch.tensor([[*size, 0, 0, *size]], dtype=self.dtype))
             self._device.finish()  # the first time only: it is for both threads
+            self._sizes[height, width] = made
         return self._sizes[height, width]
 
     # ---- on the builder's thread
@@ -142,9 +154,10 @@ class Denoiser:
                 except torch.OutOfMemoryError:
                     _log.warning("no memory to build for %s", shape)
                     return None
-                except Exception:  # noqa: BLE001 - whatever a compiler may raise; there is another way
-                    _log.warning("cannot compile for %s: from now on without compiling", shape, exc_info=True)
-                    self._compiles = False
+                except Exception as error:  # noqa: BLE001 - whatever a compiler may raise; there is another way
+                    self._compiles = not is_compilers(error)
+                    later = "" if self._compiles else ": from now on without compiling"
+                    _log.warning("cannot compile for %s%s", shape, later, exc_info=True)
             if not self.tuning.graphs:
                 return None
             try:
@@ -167,12 +180,14 @@ class Denoiser:
             _open_rows(inputs)
         forward = partial(self._forward, unet, inputs)
         for _ in range(_RUNS):
-            forward()
+            surviving_cudnn(forward)
         again = self._recorder(forward) if self.tuning.graphs else forward
         self._device.finish()
 
         def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
             seats.take(inputs, latents, timesteps, prompts)
+            if again is forward:
+                know_compiler()
             noise, *deep = (each[: len(latents)] for each in again())
             return Said(_plainly(noise), *(deep or [None]))
 
@@ -205,9 +220,7 @@ def _twin(unet: Any) -> Any:
 
 def _compiled(unet: Any, tuning: Tuning) -> Any:
     """A twin that is compiled when it is called: `blocks` with every size open, `whole` with the number of rows."""
-    import torch._dynamo.config as dynamo  # it takes a second
-
-    dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
+    know_compiler()
     compile_ = cast("Any", torch.compile)  # pyright: ignore[reportUnknownMemberType]
     twin = _twin(unet)
     whole = tuning.compile == "whole"

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -139,16 +139,21 @@ class Gpu:
             yield
 
     def recorder(self) -> Record:
-        kept: list[torch.cuda.CUDAGraph] = []  # the first one: their memory is there for as long as one of them is
+        # The stream is for nothing but recording: what cuBLAS works on there is then in the graphs' own memory, and not
+        # shared with what else goes down a stream while a graph is replayed.
+        stream, pool = torch.cuda.Stream(self.torch), torch.cuda.graph_pool_handle()
 
         def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
             graph = torch.cuda.CUDAGraph()
-            pool = kept[0].pool() if kept else None
-            # Other threads go on using the device meanwhile: only this one must do nothing that cannot be recorded.
-            with torch.cuda.graph(graph, pool=pool, stream=self._streams["build"], capture_error_mode="thread_local"):
-                said = call()
-            if not kept:
-                kept.append(graph)
+            stream.wait_stream(torch.cuda.current_stream(self.torch))
+            # Not by `torch.cuda.graph`: it stops the whole device before, and gives back the memory that others need.
+            with torch.cuda.stream(stream):
+                # Other threads go on using the device: only this one must do nothing that cannot be recorded.
+                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+                try:
+                    said = call()
+                finally:
+                    _end(graph, pool)
             return _Replay(graph, said, call)
 
         return record
@@ -171,6 +176,15 @@ class _Replay:
     def __call__(self) -> Tensors:
         self.graph.replay()
         return self.said
+
+
+def _end(graph: torch.cuda.CUDAGraph, pool: object) -> None:
+    try:
+        graph.capture_end()
+    except RuntimeError:
+        # torch forgets to say that the recording is over, and would give no memory back from here on.
+        cast("Any", torch)._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)  # noqa: SLF001
+        raise
 
 
 def open_device(device: torch.device) -> Device:

@@ -5,10 +5,12 @@ its own, for shapes that come often, while calls of that shape go the slow way.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from weakref import ReferenceType, ref
@@ -24,6 +26,7 @@ _MOST_GRAPHS: Final = 64
 _OFTEN: Final = 8
 """Calls of a shape before it is built: about a fifth of a picture's steps."""
 _CLOSING_S: Final = 5.0
+_SWITCH_S: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,18 @@ class Seats:
                 self._seated[row] = ref(prompt)
 
 
+@contextmanager
+def _giving_way() -> Generator[None]:
+    """Whoever else wants to run need not wait for long: compiling is minutes of Python, and each step of the engine's
+    needs the interpreter's lock a thousand times."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
+
+
 class Builder:
     """Calls `build` on a thread of its own for each shape that is wanted often enough, the most wanted one first.
 
@@ -123,7 +138,7 @@ class Builder:
             if shape in self._built:
                 self._built.move_to_end(shape)
                 return self._built[shape]
-            if shape != self._building:
+            if wanted and shape != self._building:
                 self._wanted[shape] += wanted
                 self._start()
                 self._change.notify_all()
@@ -134,13 +149,19 @@ class Builder:
         for place, shape in enumerate(reversed(shapes)):
             self.find(shape, wanted=_OFTEN + place)
 
-    def settle(self) -> None:
-        """Waits until everything that was ever wanted is there."""
+    def settle(self, timeout_s: float | None = None) -> None:
+        """Waits until everything that was ever wanted is there, or the time is over."""
         with self._change:
             for shape in self._wanted:
                 self._wanted[shape] += _OFTEN
             self._change.notify_all()
-            self._change.wait_for(lambda: self._closed or not (self._wanted or self._building))
+            self._change.wait_for(lambda: self._closed or not (self._wanted or self._building), timeout_s)
+
+    def forget(self) -> None:
+        """As if nothing had ever been wanted; what is being built is kept."""
+        with self._change:
+            self._built.clear()
+            self._wanted.clear()
 
     def close(self) -> None:
         """What is being built may go on being built for a while, for nobody."""
@@ -160,7 +181,8 @@ class Builder:
         while (shape := self._next()) is not None:
             began_s = time.monotonic()
             try:
-                call = self._build(shape)
+                with _giving_way():
+                    call = self._build(shape)
             except Exception:  # noqa: BLE001 - out of memory, say; the slow way is always there
                 _log.warning("nothing could be built for %s: it stays slow", shape, exc_info=True)
                 call = None

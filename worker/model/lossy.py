@@ -10,8 +10,6 @@ from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.functional import ScalingType
 
 from worker.model.libraries import Attention
 
@@ -52,16 +50,10 @@ def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _product(rows: Tensor, row_scale: Tensor, weight: Tensor, weight_scale: Tensor) -> Tensor:
-    multiply = cast("Any", functional.scaled_mm)  # it names scales in a private type
+    # `torch.nn.functional.scaled_mm` is its public name, in newer versions only.
+    multiply = cast("Any", torch)._scaled_mm  # noqa: SLF001
     return multiply(
-        rows,
-        weight.T,
-        row_scale,
-        ScalingType.RowWise,
-        weight_scale,
-        ScalingType.RowWise,
-        output_dtype=torch.bfloat16,
-        use_fast_accum=True,
+        rows, weight.T, scale_a=row_scale, scale_b=weight_scale, out_dtype=torch.bfloat16, use_fast_accum=True
     )
 
 

@@ -6,12 +6,14 @@ always, a caller's prompt often. Each text is encoded alone, so that its embeddi
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from worker.model.device import Device
 from worker.model.libraries import TextEncoder, Tokenizer
+from worker.model.tuning import surviving_cudnn
 
 TOKENS = 256
 """Of a prompt. A longer one loses its end, silently, as in the stock pipeline."""
@@ -68,13 +70,15 @@ class PromptEncoder:
         # Whether there is anything to mask is asked here: asked by the encoder, on a GPU, the host would wait for it.
         padded = not bool(tokens["attention_mask"].all())
         mask = self._text_encoder.get_masks(tokens["input_ids"], None, tokens["attention_mask"]) if padded else None
-        said = self._text_encoder(
+        encode = partial(
+            self._text_encoder,
             input_ids=self._device.send(tokens["input_ids"]),
             full_attention_mask=None if mask is None else self._device.send(mask),
             position_ids=self._device.send(tokens["position_ids"]),
             output_hidden_states=True,
             return_dict=True,
             use_cache=False,
-        ).hidden_states
+        )
+        said = surviving_cudnn(encode).hidden_states
         # ChatGLM says (tokens, batch, width). The clones let go of the layers that nobody asks for.
         return Prompt(said[-2].permute(1, 0, 2).clone(memory_format=torch.contiguous_format), said[-1][-1].clone())

@@ -8,6 +8,7 @@ docs/performance.md.
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -59,6 +60,13 @@ class Tuning:
         return replace(self, lossy_fp8=False, lossy_step_cache=1)
 
     @property
+    def ways(self) -> str:
+        """What a step's time depends on, in words."""
+        built = [f"compiled {self.compile}"] if self.compile != "off" else []
+        parts = ("channels_last", "fused_qkv", "prompt_once", "graphs")
+        return ", ".join([*built, *(name for name in parts if getattr(self, name)), *filter(None, [self.lossy])])
+
+    @property
     def lossy(self) -> str:
         """What changes the picture, in words; empty where nothing does."""
         cached = f"step cache {self.lossy_step_cache}" if self.lossy_step_cache > 1 else ""
@@ -108,6 +116,9 @@ _WITHOUT_CUDNN: Final = ("flash", "efficient", "math")
 _HOPPER: Final = (9, 0)
 _preferred = ExitStack()
 """Left when another order is preferred."""
+_order: tuple[Attention, ...] = ()
+_VARIANTS: Final = 64
+"""Of one compiled block: the UNet has residual blocks of twelve widths, each once more for a single row."""
 
 
 def set_flags(device: torch.device, dtype: torch.dtype, *, same_kernels: bool = False) -> None:
@@ -134,10 +145,32 @@ def keep_compiled(folder: Path, device: str) -> Path:
 
 
 def prefer_attention(order: Sequence[Attention]) -> None:
-    """For the whole process: the first of these that can do a call does it. The others are not used."""
+    """For the whole process: the first of these that can do a call does it. The others are not used.
+
+    What was compiled has the choice inside, and nothing in torch sees that it is another one: it is compiled anew.
+    """
+    global _order  # noqa: PLW0603 - torch's switches are the process', too
     _preferred.close()
     prefer = cast("Any", sdpa_kernel)
     _preferred.enter_context(prefer([_BACKENDS[name] for name in order], set_priority=True))
+    if _order != tuple(order) and "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+    _order = tuple(order)
+
+
+def attention() -> str:
+    """The order that is preferred, in words; empty for torch's own."""
+    return ", ".join(_order)
+
+
+def know_compiler() -> None:
+    """Torch's settings for what is compiled; newer versions keep them by thread, so every thread that calls such code
+    needs them."""
+    import torch._dynamo.config as dynamo  # it takes a second
+    from torch.compiler import config
+
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
+    cast("Any", config).cache_key_tag = attention()
 
 
 def surviving_cudnn(call: Callable[[], T]) -> T:
@@ -150,3 +183,10 @@ def surviving_cudnn(call: Callable[[], T]) -> T:
         _log.warning("attention goes on without cuDNN: %s", str(error).splitlines()[0])
         prefer_attention(_WITHOUT_CUDNN)
         return call()
+
+
+def is_compilers(error: Exception) -> bool:
+    """Whether it is the compiler that cannot, and not the device that is full or refuses something."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)

@@ -157,7 +157,6 @@ def test_a_trailer_that_does_not_come_on_is_not_waited_for(
         assert received.startswith(b"HTTP/1.1 408 ")
     elif unread.startswith(b"GET"):
         assert b"text/event-stream" in received
-        assert b"408" not in received
 
 
 def test_a_body_that_takes_its_time_is_not_taken_for_a_late_trailer(

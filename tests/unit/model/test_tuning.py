@@ -3,9 +3,10 @@
 # pyright: reportPrivateUsage=false
 import gc
 import logging
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 import pytest
@@ -15,10 +16,11 @@ from torch import Tensor
 from tests.unit.engine.jobs import job, picture
 from worker.engine.runner import TorchRunner
 from worker.engine.state import DenoiseState
+from worker.model import tuning
 from worker.model.attention import PromptOnce, fuse_qkv
 from worker.model.checkpoint import Checkpoint
 from worker.model.denoiser import Denoiser
-from worker.model.device import Processor
+from worker.model.device import Processor, Record, Tensors
 from worker.model.graphs import Inputs, Seats, Shape
 from worker.model.prompt import TOKENS, Prompt
 from worker.model.tuning import Tuning, set_flags, tuned_for
@@ -233,6 +235,96 @@ def test_what_cannot_be_recorded_stays_slow(checkpoint: Checkpoint, caplog: pyte
     assert torch.equal(call(denoiser, said), first)
     assert "its steps stay slow" in caplog.text
     denoiser.close()
+
+
+def test_what_is_built_is_waited_for_no_longer_than_said_and_forgotten_when_told_to(checkpoint: Checkpoint) -> None:
+    go_on = threading.Event()
+
+    class Slow(Processor):
+        def recorder(self) -> Record:
+            def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
+                assert go_on.wait(60)
+                return call
+
+            return record
+
+    denoiser, shape = Denoiser(checkpoint.unet, Slow(), Tuning(graphs=True)), Shape(2, 8, 8)
+    call(denoiser, prompts(checkpoint, 2))
+    denoiser.settle(0.05)
+    assert denoiser.way(shape) == "by itself"
+    go_on.set()
+    denoiser.settle()
+    assert denoiser.way(shape) == "graph"
+    denoiser.forget()
+    assert denoiser.way(shape) == "by itself"
+    denoiser.settle()
+    assert denoiser.way(shape) == "by itself", "being asked for is not being wanted"
+    denoiser.close()
+
+
+def test_a_full_device_does_not_end_compiling(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
+    said, denoiser = prompts(checkpoint, 3), Denoiser(checkpoint.unet, Processor(), EACH["blocks"])
+    forward, full = denoiser._forward, [True]
+
+    def fail_once(unet: Any, inputs: Inputs) -> Any:
+        if unet is not denoiser._plain and full.pop():
+            raise RuntimeError("planted: no workspace")
+        return forward(unet, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(denoiser, "_forward", fail_once)
+        call(denoiser, said)
+        denoiser.settle()
+    assert "cannot compile for 3 rows" in caplog.text
+    assert "from now on without" not in caplog.text
+    call(denoiser, said[:2])
+    denoiser.settle()
+    assert denoiser.way(Shape(2, 8, 8)) == "compiled"
+    denoiser.close()
+
+
+def test_what_was_compiled_for_another_order_of_attention_is_compiled_anew() -> None:
+    from torch.compiler import config
+
+    compiled, tag = list[object](), str(cast("Any", config).cache_key_tag)
+
+    def backend(graph: Any, _: object) -> Any:
+        compiled.append(graph)
+        return graph
+
+    def double(x: Tensor) -> Tensor:
+        return x * 2
+
+    compiled_double = cast("Any", torch.compile)(double, backend=backend)
+    try:
+        orders: list[list[tuning.Attention]] = [["flash", "math"], ["flash", "math"], ["math"]]
+        for order in orders:
+            tuning.prefer_attention(order)
+            tuning.know_compiler()
+            compiled_double(torch.ones(2))
+            assert cast("Any", config).cache_key_tag == ", ".join(order), "kept on disk, it would be found again"
+        assert len(compiled) == 2
+    finally:
+        tuning.prefer_attention(("flash", "efficient", "math"))
+        cast("Any", config).cache_key_tag = tag
+
+
+def test_one_picture_is_built_first_and_then_the_most(checkpoint: Checkpoint) -> None:
+    built = list[int]()
+
+    class Watched(Processor):
+        def recorder(self) -> Record:
+            def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
+                built.append(len(call()[0]))
+                return call
+
+            return record
+
+    runner = TorchRunner(replace(checkpoint, device=Watched()), tuning=Tuning(graphs=True))
+    runner.warm_up({runner.key(64, 64, precise=False): 4})
+    runner.settle()
+    assert built == [2, 8, 6, 4]
+    runner.close()
 
 
 def test_attention_goes_on_without_cudnn_when_cudnn_cannot(
