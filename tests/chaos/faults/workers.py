@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.queue import keys
+from shared.queue.states import State
 from tests.chaos.parts import Part
 from tests.chaos.scene import PATIENCE_S, Fault, Scene
 from tests.chaos.wire import Spoken
@@ -155,7 +156,8 @@ def _frozen(phase: str) -> Fault:
 
 
 async def _taken_over(scene: Scene, frozen: Part) -> None:
-    """Returns when another worker has been given something of the frozen one's, or when it held nothing anyway."""
+    """Returns when another worker has been given something of the frozen one's, or when there is nothing to be given:
+    it held nothing, or only what was cancelled meanwhile."""
     lost = await scene.stage.held_by(frozen.name)
     lease_s = scene.stage.pace.lease_s
     if not lost:
@@ -165,8 +167,18 @@ async def _taken_over(scene: Scene, frozen: Part) -> None:
     def is_another(spoken: Spoken, reply: Any) -> bool:
         return spoken.part != frozen.name and bool(reply) and str(reply[0]) in lost
 
-    claimed = await scene.stage.board.catch("claim", answered=True, within_s=lease_s + PATIENCE_S, fits=is_another)
-    claimed.let_go()
+    within_s = lease_s + PATIENCE_S
+    claim = asyncio.create_task(scene.stage.board.catch("claim", answered=True, within_s=within_s, fits=is_another))
+
+    async def is_decided() -> bool:
+        return claim.done() or all([State(await scene.state(id)).is_final for id in lost])
+
+    try:
+        await scene.stage.until(is_decided, "what it held is another's, or over", within_s)
+    finally:
+        if claim.done():
+            claim.result().let_go()
+        claim.cancel()
 
 
 def _asked_to_go(phase: str) -> Fault:
