@@ -73,9 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(redis: SyncRedis, id: str) -> Case:
-    for case in execute.run_sync(redis, commands.quarantined()):
-        if case.id == id:
-            return case
+    for case in execute.run_sync(redis, commands.quarantined(id)):
+        return case
     raise UnknownRequest(f"{id} is not in quarantine")
 
 

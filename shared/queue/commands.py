@@ -209,9 +209,9 @@ def postpone(id: str, attempt: int, *, by_ms: int) -> Command[None]:
     return Command(scripts.load("postpone"), (keys.request(id),), (id, attempt, by_ms), decode.nothing)
 
 
-def quarantined(*, limit: int = 1000) -> Command[list[Case]]:
-    """The requests that crashes made an end of, the latest first, for as long as their results are kept."""
-    return Command(scripts.load("quarantined"), (keys.QUARANTINE,), (limit,), decode.cases)
+def quarantined(id: str = "", *, limit: int = 1000) -> Command[list[Case]]:
+    """The requests that crashes made an end of, the latest first, for as long as their results are kept; or one."""
+    return Command(scripts.load("quarantined"), (keys.QUARANTINE,), (limit, id), decode.cases)
 
 
 def discharge(id: str, *, forget_input: bool) -> Command[bool]:

@@ -10,13 +10,16 @@ local function siblings(f)
   return K.tenant .. f.lane .. ':' .. f.tenant
 end
 
--- The place of a new request. Never before another of the same tenant, even where cancelled ones gave back their cost.
+-- The place of a new request. It starts when its tenant's last one ends, even where cancelled ones gave back their cost.
 local function draw_place(f)
   local base = f.lane * LANE_SPAN
   local tag = math.max(virtual(f.lane), tonumber(redis.call('ZSCORE', K.finish .. f.lane, f.tenant) or 0))
+  local last = redis.call('ZREVRANGE', siblings(f), 0, 0, 'WITHSCORES')
+  if last[1] then
+    tag = math.max(tag, last[2] - base + (redis.call('HGET', K.request .. last[1], 'cost') or 1))
+  end
   redis.call('ZADD', K.finish .. f.lane, tag + f.cost, f.tenant)
-  local last = redis.call('ZREVRANGE', siblings(f), 0, 0, 'WITHSCORES')[2]
-  return base + math.max(tag, last and last - base + 1 or 0)
+  return base + tag
 end
 
 -- Into the queue, or with `due` (ms) first into the delayed. Needs f.place, which is kept for good.

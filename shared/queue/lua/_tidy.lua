@@ -1,6 +1,11 @@
 -- Shared by every verb: what scripts of another version, or whoever deleted a request, left astray.
 
--- What was not counted as ended, and whoever is parked on its account.
+-- Whether any of a tenant's is ready and has not crashed yet.
+local function has_ready(tenant)
+  return redis.call('EXISTS', K.row .. '0:0:' .. tenant, K.row .. '0:1:' .. tenant) > 0
+end
+
+-- What was not counted as ended, and whoever is parked on its account; where some are ready, those that end see to it.
 local function tidy_room()
   for _, tenant in ipairs(redis.call('SMEMBERS', K.parking)) do
     for _, id in ipairs(redis.call('SMEMBERS', K.running .. tenant)) do
@@ -8,7 +13,9 @@ local function tidy_room()
         redis.call('SREM', K.running .. tenant, id)
       end
     end
-    unpark(tenant)
+    if not has_ready(tenant) then
+      unpark(tenant)
+    end
   end
 end
 

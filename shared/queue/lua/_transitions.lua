@@ -8,8 +8,9 @@ local function keep_picture(id, f, ttl_s)
   end
 end
 
--- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave.
-local function conclude(id, f, outcome, retention_s)
+-- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave. Nobody asks for the input
+-- of what has ended, unless it `keeps_input` for an operator.
+local function conclude(id, f, outcome, retention_s, keeps_input)
   local key, fields = K.request .. id, {'finished', NOW}
   for name, value in pairs(outcome) do
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -26,8 +27,10 @@ local function conclude(id, f, outcome, retention_s)
   redis.call('HSET', key, unpack(fields))
   say(id, outcome.state)
   local ttl_s = tonumber(retention_s)
-  if f.keep_io == '0' then
+  if f.keep_io == '0' or not keeps_input then
     redis.call('HDEL', key, 'input')
+  end
+  if f.keep_io == '0' then
     ttl_s = math.min(ttl_s, UNKEPT_TTL_S)
   end
   keep_picture(id, f, ttl_s)
@@ -53,8 +56,10 @@ local function requeue(id, f, due)
   say(id, 'queued')
 end
 
--- The same at once, for an attempt that is to count for nothing.
+-- The same at once, for an attempt that is to count for nothing. That it started in time does.
 local function take_back(id, f)
   redis.call('HINCRBY', K.request .. id, 'attempts', -1)
+  redis.call('HDEL', K.request .. id, 'start_by')
+  f.start_by = nil
   requeue(id, f)
 end

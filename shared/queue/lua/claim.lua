@@ -32,6 +32,7 @@ local id, f = head(ARGV[6], ARGV[7], ARGV[5], avoided, ARGV[1])
 if not id or tonumber(f.cost_px) > tonumber(ARGV[3]) then
   return nil
 end
+skip_silence()
 local key, tag = K.request .. id, math.max(virtual(f.lane), f.place - f.lane * LANE_SPAN)
 leave(id, f)
 redis.call('SET', K.virtual .. f.lane, tag)

@@ -4,6 +4,7 @@
 -- ARGV: 1 worker, 2 presence JSON, 3 lease ms, 4… id, number, claim of each held request
 -- Returns: {verdict, …} in that order; each 'kept', 'cancel' (kept, but to be stopped) or 'lost'
 though_full()
+skip_silence()
 local until_ms, verdicts = NOW + ARGV[3], {}
 for i = 4, #ARGV, 3 do
   local id = ARGV[i]

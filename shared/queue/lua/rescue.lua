@@ -29,8 +29,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 
     take_back(id, f)
     requeued = requeued + 1
   elseif crashes >= tonumber(ARGV[2]) or f.retry == '0' or tonumber(f.attempts) >= MAX_ATTEMPTS then
-    conclude(id, f, cjson.decode(ARGV[3]), ARGV[5])
-    if crashes >= tonumber(ARGV[2]) then
+    local is_poison = crashes >= tonumber(ARGV[2])
+    conclude(id, f, cjson.decode(ARGV[3]), ARGV[5], is_poison)
+    if is_poison then
       redis.call('ZADD', K.quarantine, NOW, id)
     end
     failed = failed + 1
@@ -49,6 +50,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', NOW, 'LIMIT',
   end
 end
 
+redis.call('ZREMRANGEBYSCORE', K.quarantine, '-inf', NOW - ARGV[5] * 1000)
 tidy()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do

@@ -8,7 +8,7 @@ import pytest
 from shared.queue import commands, keys
 from shared.queue.states import State
 from tests.integration.api.terminal import command
-from tests.integration.queue.line import Line
+from tests.integration.queue.line import RETENTION_S, Line
 
 
 @pytest.fixture
@@ -79,6 +79,28 @@ def test_the_picture_lives_on_for_a_retry(redis_url: str, line: Line) -> None:
     assert quarantine(redis_url, "retry", "a")[0] == 0
     assert line.do(commands.due_files(9)) == []
     line.finish(line.take())
+
+
+def test_a_retry_shortens_no_files_life(redis_url: str, line: Line) -> None:
+    crash(line, "a")
+    line.do(commands.expect_files(["inputs/a/picture"], 10**15))
+    assert quarantine(redis_url, "retry", "a")[0] == 0
+    assert due_ms(line, "a") == 10**15
+    line.finish(line.take())
+
+
+def test_what_is_past_its_life_is_not_kept_in_mind(line: Line) -> None:
+    crash(line, "a")
+    line.redis.execute_command("ZADD", keys.QUARANTINE, "INCR", -1000 * RETENTION_S - 1, "a")
+    line.rescue()
+    assert line.redis.execute_command("EXISTS", keys.QUARANTINE) == 0
+
+
+def test_more_than_are_listed_can_be_reached(redis_url: str, line: Line) -> None:
+    crash(line, "a")
+    later = [word for number in range(1000) for word in (10**15 + number, f"gone-{number}")]
+    line.redis.execute_command("ZADD", keys.QUARANTINE, *later)
+    assert quarantine(redis_url, "discard", "a") == (0, "")
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])

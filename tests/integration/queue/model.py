@@ -100,11 +100,12 @@ class Model:
     def submit(self, request: Request) -> None:
         base, owner = request.lane * LANE_SPAN, (request.lane, request.tenant)
         tag = max(self.virtual[request.lane], self.finish_tags.get(owner, 0))
+        siblings = [r for r in self.requests.values() if r.state is State.QUEUED and (r.lane, r.tenant) == owner]
+        if siblings:
+            last = max(siblings, key=lambda r: (r.place, r.id))
+            tag = max(tag, last.place - base + last.cost)
         self.finish_tags[owner] = tag + request.cost
-        siblings = [
-            r.place - base for r in self.requests.values() if r.state is State.QUEUED and (r.lane, r.tenant) == owner
-        ]
-        request.place = base + max([tag, *(sibling + 1 for sibling in siblings)])
+        request.place = base + tag
         self.requests[request.id] = request
         self._to(request, State.QUEUED)
 
@@ -179,8 +180,7 @@ class Model:
         if request.cancel_requested:
             self._end(request, State.CANCELLED)
             return Finish.CANCELLED
-        request.attempts -= 1
-        self._return(request)
+        self._take_back(request)
         return Finish.REQUEUED
 
     def cancel(self, id: str, tenant: str) -> Cancellation:
@@ -211,8 +211,7 @@ class Model:
                 self._end(request, State.CANCELLED)
                 cancelled += 1
             elif lives:
-                request.attempts -= 1
-                self._return(request)
+                self._take_back(request)
                 requeued += 1
             elif request.crashes >= MAX_CRASHES or not request.retry or request.attempts >= MAX_ATTEMPTS:
                 self._end(request, State.FAILED)
@@ -223,12 +222,19 @@ class Model:
         for request in self.requests.values():
             if request.delayed and request.due:
                 request.delayed = request.due = False
-        for tenant in {request.tenant for request in self.requests.values()}:
+        ready = {request.tenant for request in self.queue() if request.crashes == 0}
+        for tenant in {request.tenant for request in self.requests.values()} - ready:
             self._unpark(tenant)
         return requeued, failed, cancelled
 
     def _holds(self, request: Request, number: int, claim: str) -> bool:
         return request.state is State.RUNNING and (request.number, request.claim) == (number, claim)
+
+    def _take_back(self, request: Request) -> None:
+        """Its attempt counts for nothing, but it did start in time."""
+        request.attempts -= 1
+        request.deadline = False
+        self._return(request)
 
     def _return(self, request: Request) -> None:
         request.claim, request.due = None, False

@@ -37,6 +37,19 @@ def test_when_one_ends_the_next_goes_on_in_order(line: Line) -> None:
     assert line.take().id == "d"
 
 
+def test_a_rescuer_lets_nobody_out_for_room_that_is_promised(line: Line) -> None:
+    submit(line, *"abcdefgh")
+    first, second = line.take(), line.take()
+    assert line.claim() is None
+    line.finish(first)
+    line.finish(second)
+    ready = line.do(commands.fleet()).queued - line.do(commands.fleet()).parked
+    for _ in range(5):
+        line.rescue()
+    fleet = line.do(commands.fleet())
+    assert fleet.queued - fleet.parked == ready
+
+
 @pytest.mark.parametrize("how", ["finish", "release", "rescue", "retry later"])
 def test_whatever_ends_an_attempt_makes_room(line: Line, how: str) -> None:
     submit(line, "a", "b", most=1)

@@ -107,6 +107,22 @@ def test_time_in_which_nobody_looked_does_not_count(line: Line, held: Held, by_m
     assert line.finish(held) is Finish.ACCEPTED
 
 
+@pytest.mark.parametrize("by_ms", [60 * LEASE_MS, -60 * LEASE_MS], ids=["away, or set forward", "set back"])
+def test_what_speaks_before_a_rescuer_looks_is_not_taken_for_older(line: Line, held: Held, by_ms: int) -> None:
+    line.renew(held)
+    line.submit("b")
+    line.submit("c")
+    line.take()
+    line.rescue()
+    away(line, by_ms)
+    line.redis.execute_command("ZINCRBY", keys.LEASES, -by_ms, "b")
+    line.renew(held)
+    line.take()
+    assert line.rescue().requeued == 0
+    for id in ("a", "b", "c"):
+        assert LEASE_MS / 2 < lease_ends_in_ms(line, id) <= LEASE_MS
+
+
 def test_a_clock_that_is_set_back_puts_nothing_off(line: Line, held: Held) -> None:
     line.finish(held)
     line.submit("b")

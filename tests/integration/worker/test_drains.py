@@ -62,7 +62,7 @@ def test_a_rolling_restart_loses_nothing(floor: Floor, spawn: Spawn, grace_s: st
     workers = [spawn(WORKER_NAME=f"old-{number}", GRACE_S=grace_s, **SLOW, **FOUR) for number in range(2)]
     ids = [floor.submit(retry=False, **RUN) for _ in range(40)]
     for id in ids[:8]:
-        floor.running(id)
+        floor.until(id, lambda view: view.state is not State.QUEUED)
     roll(floor, spawn, workers, GRACE_S=grace_s)
     assert [floor.finished(id).status for id in ids] == [200] * len(ids)
     assert {(floor.view(id).attempts, floor.crashes(id)) for id in ids} == {(1, 0)}
