@@ -51,7 +51,7 @@ class Bench:
 
         def afresh() -> T:
             if self.cuda:
-                gc.collect()  # closed runners hold themselves
+                gc.collect()  # what lies in cycles
                 self.checkpoint.device.free()
                 self.memory()
             return measure()

@@ -23,6 +23,7 @@ STOCK_S: Final = 25
 _REFERENCE_S: Final = 30
 _COLD_S: Final = {"cold start, empty cache": 110, "cold start, full cache": 60}
 _TORCHS_ORDER: Final = ("flash", "efficient", "math", "cudnn")
+"""Where the engine prefers none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Rung:
 def ladder(bench: Bench) -> None:
     """All on the order of attention that the engine prefers, which is a rung of its own at both ends: the stock
     pipeline's with the engine's switches, and the graphs' without cuDNN's."""
-    bench.section("work", 5, partial(work, bench))
+    bench.section("work", 10, partial(work, bench))
     bench.section("ceilings", 5, partial(ceilings, bench))
     bench.section("stock", STOCK_S, partial(stock, bench))
     bench.section("stock, engine's switches", STOCK_S, partial(_switched, bench))

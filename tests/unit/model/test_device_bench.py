@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import threading
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.bench.device import __main__ as bench
 from tests.bench.device import cold
 from tests.bench.device.bench import Bench
 from tests.bench.device.ladder import Rung, climb
+from tests.bench.device.model import Work, count_work, open_model
 from tests.bench.device.painting import TINY, joined, step
 from tests.bench.device.sheet import Sheet
 from worker.model.checkpoint import Checkpoint
@@ -25,8 +26,18 @@ from worker.model.tuning import Tuning
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch.set_num_threads(1)
     file = tmp_path_factory.mktemp("bench") / "figures.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "open_model", cache(bench.open_model))
+    model = open_model("tiny", torch.device("cpu"), torch.float32)
+    work = count_work(model, TINY.side)
+
+    def opened(*_: object) -> Checkpoint:
+        return model
+
+    def counted(*_: object) -> Work:
+        return work
+
+    with pytest.MonkeyPatch.context() as patch:  # these two are most of the time of a part
+        patch.setattr(bench, "open_model", opened)
+        patch.setattr("tests.bench.device.bench.count_work", counted)
         for part in bench.PARTS:
             bench.main([part, "--json", str(file), "--model", "tiny", "--dtype", "float32"])
     return json.loads(file.read_text())
