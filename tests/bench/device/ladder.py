@@ -56,7 +56,7 @@ def ladder(bench: Bench) -> None:
 
 
 def beyond(bench: Bench) -> None:
-    """Each beside the exact best: what changes the picture, and the UNet compiled as a whole."""
+    """What changes the picture, and the UNet compiled as a whole. The best to hold them against is the ladder's."""
     bench.section("stock", STOCK_S, partial(stock, bench))
     exact = bench.section("float32", _REFERENCE_S, partial(reference, bench))
     climb(bench, exact, lossy(bench.best))
