@@ -54,6 +54,7 @@ class Denoiser:
         self._heard: WeakKeyDictionary[Prompt, ReferenceType[Prompt]] = WeakKeyDictionary()
         self._compiled: Any = None
         self._compiles = tuning.compile != "off"
+        self._ways: dict[Shape, str] = {}
         self._sizes: dict[tuple[int, int], Tensor] = {}
         self._like: Prompt | None = None
         self._seats: Seats | None = None
@@ -108,8 +109,7 @@ class Denoiser:
         """How calls of that shape are answered: `compiled`, `graph`, both, or neither of them."""
         if self._builder is None or self._builder.find(shape, wanted=0) is None:
             return "by itself"
-        ways = ["compiled"] * self._compiles + ["graph"] * self.tuning.graphs
-        return ", ".join(ways)
+        return self._ways[shape]
 
     def close(self) -> None:
         if self._builder is not None:
@@ -183,6 +183,7 @@ class Denoiser:
             surviving_cudnn(forward)
         again = self._recorder(forward) if self.tuning.graphs else forward
         self._device.finish()
+        self._ways[shape] = ", ".join(["compiled"] * (unet is self._compiled) + ["graph"] * self.tuning.graphs)
 
         def call(latents: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Said:
             seats.take(inputs, latents, timesteps, prompts)

@@ -1,1 +1,1 @@
-"""Everything about a device in one run of a few minutes: `python -m tests.bench.device`. See docs/performance.md."""
+"""Everything about a device in three runs of a few minutes: `python -m tests.bench.device`. See docs/performance.md."""

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from worker.model import architecture, libraries
+from worker.model.attention import PromptOnce
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
 from worker.model.device import open_device
 from worker.model.random_weights import random_checkpoint
+from worker.model.tuning import Tuning
 
 
 def open_model(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoint:
@@ -95,16 +97,26 @@ def _without_weights(make: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Floating-point operations, two for a multiplication with its addition; norms and the like are not counted."""
+    """Floating-point operations, two for a multiplication with its addition; norms and the like are not counted.
+
+    unet_row    the UNet for one row of a step
+    heard_row   the same on a prompt's keys and values, `heard`
+    """
 
     unet_row: float
+    heard_row: float
+    heard: float
     text: float
     encode: float
     decode: float
 
-    def picture(self, steps: int) -> float:
-        """With guidance and a negative prompt that is known already."""
-        return 2 * steps * self.unet_row + self.text + self.encode + self.decode
+    def row(self, tuning: Tuning) -> float:
+        return self.heard_row if tuning.prompt_once else self.unet_row
+
+    def picture(self, steps: int, tuning: Tuning) -> float:
+        """What is done for one, with guidance and a negative prompt that is known already."""
+        prompt = self.text + (self.heard if tuning.prompt_once else 0)
+        return 2 * steps * self.row(tuning) + prompt + self.encode + self.decode
 
 
 def count_work(checkpoint: Checkpoint, side: int) -> Work:
@@ -117,19 +129,22 @@ def count_work(checkpoint: Checkpoint, side: int) -> Work:
     text = _without_weights(lambda: libraries.ChatGLMEncoder(text_model.config))
     wide, told = unet_model.config.encoder_hid_dim, text_model.config.hidden_size
     pooled = {"text_embeds": _empty(1, told), "time_ids": _empty(1, 6)}
-    cells = side // 8
+    latents = _empty(1, 4, side // 8, side // 8)
     with _counting() as row:
-        unet(
-            _empty(1, 4, cells, cells), _empty(1), encoder_hidden_states=_empty(1, 256, wide), added_cond_kwargs=pooled
-        )
+        unet(latents, _empty(1), encoder_hidden_states=_empty(1, 256, wide), added_cond_kwargs=pooled)
+    once = PromptOnce(unet)
+    with _counting() as heard:
+        embeds = once(_empty(1, 256, wide))
+    with _counting() as heard_row:
+        unet(latents, _empty(1), encoder_hidden_states=embeds, added_cond_kwargs=pooled)
     with _counting() as encode:
         vae.encode(_empty(1, 3, side, side))
     with _counting() as decode:
-        vae.decode(_empty(1, 4, cells, cells))
+        vae.decode(latents)
     with _counting() as said:
         ids = torch.zeros(1, 256, dtype=torch.long, device="meta")
         text(input_ids=ids, position_ids=ids, full_attention_mask=None, output_hidden_states=True, return_dict=True)
-    return Work(*(float(it.get_total_flops()) for it in (row, said, encode, decode)))
+    return Work(*(float(it.get_total_flops()) for it in (row, heard_row, heard, said, encode, decode)))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tests.unit.engine.jobs import job, picture
@@ -79,14 +78,8 @@ def step(runner: TorchRunner, states: Sequence[DenoiseState]) -> None:
     runner.advance(states, runner.predict(states, slots=64))
 
 
-def finish(checkpoint: Checkpoint) -> None:
-    """Waits for the device."""
-    if checkpoint.device.torch.type == "cuda":
-        torch.cuda.synchronize(checkpoint.device.torch)
-
-
 def paint(runner: TorchRunner, one: Job) -> Painted:
-    finish(runner.checkpoint)
+    runner.checkpoint.device.finish()
     began_s = time.perf_counter()
     state = joined(runner, one)
     while state.step < state.steps:
@@ -99,11 +92,11 @@ def step_s(runner: TorchRunner, states: Sequence[DenoiseState], steps: int) -> f
     """Of a step when one follows the other; two steps more are taken before."""
     for _ in range(2):
         step(runner, states)
-    finish(runner.checkpoint)
+    runner.checkpoint.device.finish()
     began_s = time.perf_counter()
     for _ in range(steps):
         step(runner, states)
-    finish(runner.checkpoint)
+    runner.checkpoint.device.finish()
     return (time.perf_counter() - began_s) / steps
 
 
@@ -124,8 +117,8 @@ def stock_pipeline(checkpoint: Checkpoint) -> Stock:
 
 def stock_s(pipeline: Stock, checkpoint: Checkpoint, one: Job) -> float:
     """What a picture of the stock pipeline takes."""
-    finish(checkpoint)
+    checkpoint.device.finish()
     began_s = time.perf_counter()
     pipeline.paint(one)
-    finish(checkpoint)
+    checkpoint.device.finish()
     return time.perf_counter() - began_s

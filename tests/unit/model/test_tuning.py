@@ -263,7 +263,8 @@ def test_what_is_built_is_waited_for_no_longer_than_said_and_forgotten_when_told
 
 
 def test_a_full_device_does_not_end_compiling(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
-    said, denoiser = prompts(checkpoint, 3), Denoiser(checkpoint.unet, Processor(), EACH["blocks"])
+    said = prompts(checkpoint, 3)
+    denoiser = Denoiser(checkpoint.unet, Processor(), replace(EACH["blocks"], graphs=True))
     forward, full = denoiser._forward, [True]
 
     def fail_once(unet: Any, inputs: Inputs) -> Any:
@@ -277,9 +278,10 @@ def test_a_full_device_does_not_end_compiling(checkpoint: Checkpoint, caplog: py
         denoiser.settle()
     assert "cannot compile for 3 rows" in caplog.text
     assert "from now on without" not in caplog.text
+    assert denoiser.way(Shape(3, 8, 8)) == "graph"
     call(denoiser, said[:2])
     denoiser.settle()
-    assert denoiser.way(Shape(2, 8, 8)) == "compiled"
+    assert denoiser.way(Shape(2, 8, 8)) == "compiled, graph"
     denoiser.close()
 
 
