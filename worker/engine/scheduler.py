@@ -33,7 +33,7 @@ E = TypeVar("E", bound=Entry)
 class _Size(Generic[E]):
     waiting: deque[E] = field(default_factory=deque[E])
     running: list[E] = field(default_factory=list[E])
-    cost_px: int = 0
+    cost_px: float = 0.0
 
     @property
     def pictures(self) -> int:
@@ -46,7 +46,9 @@ class Scheduler(Generic[E]):
     def __init__(self, slots: Callable[[BatchKey], int]) -> None:
         self._slots = slots
         self._sizes: dict[BatchKey, _Size[E]] = {}
-        self._left: dict[BatchKey, int] = {}
+        self._now_px = 0.0
+        """What a size that was always there has had: it goes on by each one's share of a step."""
+        self._left: dict[BatchKey, float] = {}
         """What sizes had cost when their last entry went, as long as that is beyond their share."""
 
     def add(self, entry: E) -> None:
@@ -77,7 +79,9 @@ class Scheduler(Generic[E]):
             return ()
         key = min(active, key=lambda pair: pair[0])[1]
         size = self._sizes[key]
-        size.cost_px += CALL_PX + key.picture_px
+        step_px = CALL_PX + key.picture_px
+        self._now_px = max(self._now_px + step_px / len(active), size.cost_px)
+        size.cost_px += step_px
         return tuple(size.running)
 
     def remove(self, entry: E) -> None:
@@ -98,11 +102,8 @@ class Scheduler(Generic[E]):
         """Pixels of all pictures that wait or run here."""
         return sum(entry.pictures * entry.key.picture_px for entry in self.entries())
 
-    def _begin(self, key: BatchKey) -> int:
-        """Where a size that comes (back) is to start: level with the one that cost least, or where it left if that is
-        later."""
-        least_px = min((size.cost_px for size in self._sizes.values()), default=0)
-        if not self._sizes:
-            self._left.clear()
-        self._left = {left: cost_px for left, cost_px in self._left.items() if cost_px > least_px}
-        return self._left.pop(key, least_px)
+    def _begin(self, key: BatchKey) -> float:
+        """Where a size that comes (back) is to start: level with those that are here, or where it left if that is
+        later. So whoever waits is never overtaken for long by sizes that come and go."""
+        self._left = {left: cost_px for left, cost_px in self._left.items() if cost_px > self._now_px}
+        return self._left.pop(key, self._now_px)

@@ -6,7 +6,7 @@ what comes after what. Nothing here makes the host wait but `pace` and `finish`.
 
 import platform
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -198,7 +198,8 @@ def faults_of(device: Device) -> Generator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        device.free()
+        with suppress(RuntimeError):  # it cannot be done while a graph is recorded
+            device.free()
         raise OutOfMemory from error
     except RuntimeError as error:
         if "DefaultCPUAllocator: can't allocate memory" in str(error):

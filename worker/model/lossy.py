@@ -37,7 +37,7 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), in the precision of `x`."""
-        rows, scale = _rounded(x.flatten(0, -2))
+        rows, scale = _rounded(x.flatten(0, -2).contiguous())  # a GPU refuses columns that lie together
         product = _product(rows, scale, self.weight, self.scale)
         said: Tensor = product.to(x.dtype).view(*x.shape[:-1], -1)
         return said if self.bias is None else said + self.bias

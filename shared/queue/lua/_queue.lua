@@ -10,14 +10,13 @@ local function siblings(f)
   return K.tenant .. f.lane .. ':' .. f.tenant
 end
 
--- The place of a new request. It starts when its tenant's last one ends, even where cancelled ones gave back their cost.
+-- The place of a new request. It starts when its tenant's last one ends, whatever cancelled ones gave back.
 local function draw_place(f)
   local base = f.lane * LANE_SPAN
   local tag = math.max(virtual(f.lane), tonumber(redis.call('ZSCORE', K.finish .. f.lane, f.tenant) or 0))
   local last = redis.call('ZREVRANGE', siblings(f), 0, 0, 'WITHSCORES')
-  if last[1] then
-    tag = math.max(tag, last[2] - base + (redis.call('HGET', K.request .. last[1], 'cost') or 1))
-  end
+  local cost = last[1] and redis.call('HGET', K.request .. last[1], 'cost') or 1
+  tag = math.max(tag, last[1] and last[2] - base + cost or 0)
   redis.call('ZADD', K.finish .. f.lane, tag + f.cost, f.tenant)
   return base + tag
 end
@@ -49,9 +48,7 @@ end
 
 -- An id without a request: an operator deleted it, or the server evicted it. It must not block those behind it.
 local function drop(id)
-  for _, index in ipairs({K.queue, K.delayed, K.deadlines, K.leases}) do
-    redis.call('ZREM', index, id)
-  end
+  for _, index in ipairs({K.queue, K.delayed, K.deadlines, K.leases}) do redis.call('ZREM', index, id) end
 end
 
 -- A request that goes without ever having been claimed cost nothing: its tenant's F moves back, never below V.

@@ -8,8 +8,8 @@ local function keep_picture(id, f, ttl_s)
   end
 end
 
--- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave. Nobody asks for the input
--- of what has ended, unless it `keeps_input` for an operator.
+-- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave. Nobody asks for the
+-- input of what has ended, unless it `keeps_input` for an operator.
 local function conclude(id, f, outcome, retention_s, keeps_input)
   local key, fields = K.request .. id, {'finished', NOW}
   for name, value in pairs(outcome) do
@@ -45,21 +45,4 @@ local function conclude(id, f, outcome, retention_s, keeps_input)
   if f.idempotency then -- outlives what its owner wants forgotten sooner: the work must not be done again
     redis.call('EXPIRE', f.idempotency, retention_s)
   end
-end
-
--- running → queued, at its old place; with `due` (ms) not before then.
-local function requeue(id, f, due)
-  go(id, f)
-  redis.call('HDEL', K.request .. id, 'claim', 'worker', 'started', 'step', 'preview_step', 'preview')
-  redis.call('HSET', K.request .. id, 'state', 'queued')
-  join(id, f, due)
-  say(id, 'queued')
-end
-
--- The same at once, for an attempt that is to count for nothing. That it started in time does.
-local function take_back(id, f)
-  redis.call('HINCRBY', K.request .. id, 'attempts', -1)
-  redis.call('HDEL', K.request .. id, 'start_by')
-  f.start_by = nil
-  requeue(id, f)
 end

@@ -3,7 +3,7 @@
 Whoever cancels what was to come first lets the others get ahead, so leads of those over it are no fault.
 """
 
-from itertools import accumulate, count
+from itertools import accumulate, count, pairwise
 from random import Random
 
 import pytest
@@ -126,4 +126,4 @@ def test_what_was_cancelled_buys_nothing_later(line: Line) -> None:
     served = [line.take().id for _ in range(21)]
     places = [place for place, id in enumerate(served) if id.startswith("bob")]
     assert len(places) == 10
-    assert max(later - earlier for earlier, later in zip(places, places[1:], strict=False)) <= 2
+    assert max(later - earlier for earlier, later in pairwise(places)) <= 2

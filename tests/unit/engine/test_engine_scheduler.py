@@ -172,3 +172,20 @@ def test_what_is_removed_is_forgotten_wherever_it_was() -> None:
     assert line.entries() == []
     assert line.running_px() == 0
     assert list(line.turn()) == []
+
+
+@pytest.mark.parametrize("beside", [2, 15])
+def test_a_stream_of_sizes_that_come_and_go_does_not_starve_who_is_there(beside: int) -> None:
+    line, large = scheduler(), Wish(BatchKey(128, 128, "float32"))
+    flood = [Wish(BatchKey(8, 8 + number, "float32")) for number in range(beside)]
+    for wish in (large, *flood):
+        line.add(wish)
+    served = 0
+    for number in range(2000):
+        line.admit()
+        (wish,) = line.turn()
+        served += wish is large
+        if wish is not large:
+            line.remove(wish)
+            line.add(Wish(BatchKey(8, 100 + number, "float32")))
+    assert served >= 2000 / (beside + 1) / 16, "less than half of its share of what a step of its own costs"
