@@ -8,9 +8,8 @@ local function keep_picture(id, f, ttl_s)
   end
 end
 
--- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave. Nobody asks for the
--- input of what has ended, unless it `keeps_input` for an operator.
-local function conclude(id, f, outcome, retention_s, keeps_input)
+-- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave.
+local function conclude(id, f, outcome, retention_s)
   local key, fields = K.request .. id, {'finished', NOW}
   for name, value in pairs(outcome) do
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -27,10 +26,8 @@ local function conclude(id, f, outcome, retention_s, keeps_input)
   redis.call('HSET', key, unpack(fields))
   say(id, outcome.state)
   local ttl_s = tonumber(retention_s)
-  if f.keep_io == '0' or not keeps_input then
-    redis.call('HDEL', key, 'input')
-  end
   if f.keep_io == '0' then
+    redis.call('HDEL', key, 'input')
     ttl_s = math.min(ttl_s, UNKEPT_TTL_S)
   end
   keep_picture(id, f, ttl_s)

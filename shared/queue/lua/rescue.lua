@@ -29,9 +29,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 
     take_back(id, f)
     requeued = requeued + 1
   elseif crashes >= tonumber(ARGV[2]) or f.retry == '0' or tonumber(f.attempts) >= MAX_ATTEMPTS then
-    local is_poison = crashes >= tonumber(ARGV[2])
-    conclude(id, f, cjson.decode(ARGV[3]), ARGV[5], is_poison)
-    if is_poison then
+    conclude(id, f, cjson.decode(ARGV[3]), ARGV[5])
+    if crashes >= tonumber(ARGV[2]) then
       redis.call('ZADD', K.quarantine, NOW, id)
     end
     failed = failed + 1

@@ -195,19 +195,12 @@ def test_what_started_in_time_and_was_given_back_is_not_late(line: Line, held: H
     assert line.take().id == "a"
 
 
-def test_the_input_goes_when_nobody_can_run_it_any_more(line: Line, held: Held) -> None:
-    line.finish(held, PASSING, retry_delay_ms=0)
-    assert line.field("a", "input") is not None
-    line.finish(line.take())
-    line.submit("b")
-    line.cancel("b")
-    assert line.field("a", "input") is line.field("b", "input") is None
-
-
-def test_what_should_not_be_kept_goes_soon(line: Line, held: Held) -> None:
+def test_what_should_not_be_kept_goes_soon_and_its_input_at_once(line: Line, held: Held) -> None:
     line.finish(held)
     line.submit("b", keep_io=False)
     line.do(commands.finish(line.take(), SUCCESS, retention_s=86_400))
+    assert line.field("a", "input") is not None
+    assert line.field("b", "input") is None
     assert line.ttl_s(keys.request("b")) == line.ttl_s(keys.events("b")) == UNKEPT_TTL_S
 
 
