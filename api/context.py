@@ -34,7 +34,6 @@ class Context:
     """For JSON bodies, in memory."""
     upload_room: Room
     """For uploads, on the way to the store."""
-    """For the bodies of JSON calls."""
     keyring: Keyring
     signing_keys: SigningKeys
 

@@ -69,8 +69,8 @@ class Engine(Generic[S, P]):
         self._closing = False
         self._broken: Exception | None = None
         self._stepping = threading.Lock()
-        self._decoding_since_s: float | None = None
-        self._decoding: Ticket[S] | None = None
+        self._decoding: tuple[Ticket[S], float] | None = None
+        """Whose picture the finisher decodes, since when."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
 
@@ -189,9 +189,9 @@ class Engine(Generic[S, P]):
 
     def _look(self) -> None:
         """Sets the alarm anew. Raises `Fatal` where a decoding hangs beside all that goes on."""
-        if self._alarm.rings_for(self._decoding_since_s):
-            guilty = self._decoding
-            raise Fatal("a decoding hangs", [guilty] if guilty else [], Unavailable)
+        ticket, since_s = self._decoding or (None, None)
+        if ticket is not None and self._alarm.rings_for(since_s):
+            raise Fatal("a decoding hangs", [ticket], Unavailable)
         self._alarm.set()
 
     def _wait_for_one_decoded(self, decoding: int) -> None:
@@ -342,7 +342,7 @@ class Engine(Generic[S, P]):
         if ticket.cancelled:
             self._settle(ticket, Cancelled())
             return
-        self._decoding, self._decoding_since_s = ticket, began_s
+        self._decoding = ticket, began_s
         try:
             decoded = self._again_with_room(
                 ticket, lambda: self._runner.decode(state, job=ticket.job), lambda: self._stepping
@@ -358,7 +358,7 @@ class Engine(Generic[S, P]):
             self._settle(ticket, fault_of(error, ticket.job))
             return
         finally:
-            self._decoding_since_s = self._decoding = None
+            self._decoding = None
         self._short = False
         now_s = time.monotonic()
         self._stats.decode_s += now_s - began_s

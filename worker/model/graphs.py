@@ -146,8 +146,9 @@ class Builder:
 
     def want(self, shapes: Sequence[Shape]) -> None:
         """To be built as soon as can be, the first one first."""
-        for place, shape in enumerate(reversed(shapes)):
-            self.find(shape, wanted=_OFTEN + place)
+        with self._change:  # or the builder would begin with what it hears of first
+            for place, shape in enumerate(reversed(shapes)):
+                self.find(shape, wanted=_OFTEN + place)
 
     def settle(self, timeout_s: float | None = None) -> None:
         """Waits until everything that was ever wanted is there, or the time is over."""

@@ -158,9 +158,9 @@ def prefer_attention(order: Sequence[Attention]) -> None:
     _order = tuple(order)
 
 
-def attention() -> str:
-    """The order that is preferred, in words; empty for torch's own."""
-    return ", ".join(_order)
+def preferred_attention() -> tuple[Attention, ...]:
+    """The order that is preferred; empty for torch's own."""
+    return _order
 
 
 def know_compiler() -> None:
@@ -170,7 +170,7 @@ def know_compiler() -> None:
     from torch.compiler import config
 
     dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
-    cast("Any", config).cache_key_tag = attention()
+    cast("Any", config).cache_key_tag = ", ".join(_order)
 
 
 def surviving_cudnn(call: Callable[[], T]) -> T:

@@ -2,7 +2,8 @@
 
 -- Whether any of a tenant's is ready and has not crashed yet.
 local function has_ready(tenant)
-  return redis.call('EXISTS', K.row .. '0:0:' .. tenant, K.row .. '0:1:' .. tenant) > 0
+  local normal, low = row_of({crashes = 0, lane = 0, tenant = tenant}), row_of({crashes = 0, lane = 1, tenant = tenant})
+  return redis.call('EXISTS', K.row .. normal, K.row .. low) > 0
 end
 
 -- What was not counted as ended, and whoever is parked on its account; where some are ready, those that end see to it.

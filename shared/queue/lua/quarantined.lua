@@ -7,11 +7,14 @@
 local FIELDS = {'tenant', 'crashes', 'attempts', 'worker', 'created', 'input', 'image_key', 'base', 'cost_px', 'steps',
   'lane', 'file_ttl_s', 'max_running'}
 local cases = {}
-local listed = {ARGV[2], redis.call('ZSCORE', KEYS[1], ARGV[2]) or nil}
+local listed
 if ARGV[2] == '' then
   listed = redis.call('ZREVRANGE', KEYS[1], 0, ARGV[1] - 1, 'WITHSCORES')
+else
+  local failed = redis.call('ZSCORE', KEYS[1], ARGV[2])
+  listed = failed and {ARGV[2], failed} or {}
 end
-for i = 1, #listed - 1, 2 do
+for i = 1, #listed, 2 do
   local fields = redis.call('HMGET', K.request .. listed[i], unpack(FIELDS))
   if fields[1] then
     cases[#cases + 1] = {listed[i], tonumber(listed[i + 1]), unpack(fields, 1, #FIELDS)}

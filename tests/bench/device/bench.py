@@ -18,7 +18,7 @@ from tests.bench.device.sheet import Sheet
 from worker.engine.runner import TorchRunner
 from worker.model.checkpoint import Checkpoint
 from worker.model.graphs import Shape
-from worker.model.tuning import Tuning, attention
+from worker.model.tuning import Tuning, preferred_attention
 
 T = TypeVar("T")
 PEAK = 790e12
@@ -92,7 +92,7 @@ class Bench:
             taken = SDPBackend(torch_._fused_sdp_choice(rows, rows, rows)).name.removesuffix("_ATTENTION").lower()
         except Exception as error:  # noqa: BLE001 - torch promises no such call: a word less, not a section
             taken = f"unknown, {type(error).__name__}"
-        return {"attention": taken, "attention_order": attention() or "torch's own"}
+        return {"attention": taken, "attention_order": ", ".join(preferred_attention()) or "torch's own"}
 
     def times_stock(self, seconds: float) -> dict[str, float]:
         """Beside what the stock pipeline took in this run; empty where that is not known."""

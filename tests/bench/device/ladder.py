@@ -10,19 +10,19 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import torch
 
 from tests.bench.device import cold
 from tests.bench.device.bench import PEAK, Bench
 from tests.bench.device.painting import Painted, joined, paint, step, step_s, stock_pipeline, stock_s
-from worker.model.tuning import Attention, Tuning, attention, prefer_attention, set_flags
+from worker.model.tuning import Attention, Tuning, prefer_attention, preferred_attention, set_flags
 
 STOCK_S: Final = 25
 _REFERENCE_S: Final = 30
 _COLD_S: Final = {"cold start, empty cache": 110, "cold start, full cache": 60}
-_TORCHS_ORDER: Final = ("flash", "efficient", "math", "cudnn")
+_TORCHS_ORDER: Final[tuple[Attention, ...]] = ("flash", "efficient", "math", "cudnn")
 """Where the engine prefers none."""
 
 
@@ -127,7 +127,7 @@ def _climb(bench: Bench, exact: Painted | None, rung: Rung) -> None:
 
 @contextmanager
 def _preferring(order: Sequence[Attention]) -> Generator[None]:
-    before = cast("list[Attention]", attention().split(", ")) if attention() else _TORCHS_ORDER
+    before = preferred_attention() or _TORCHS_ORDER
     prefer_attention(order)
     try:
         yield

@@ -214,8 +214,9 @@ class Stuck(FakeRunner):
 ended = threading.Event()
 engine = Engine(Stuck(pace=lambda: threading.Event().wait(0.01)), hang_s=2, on_fatal=lambda error: ended.set())
 engine.start()
+behind = engine.submit(job(id="behind", steps=40), unheard)
 stuck = engine.submit(job(id="stuck", steps=1), unheard)
-others = [engine.submit(job(id=str(k), steps=150), unheard) for k in range(3)]
+others = [behind] + [engine.submit(job(id=str(k), steps=150), unheard) for k in range(3)]
 while not ended.is_set():
     others.append(engine.submit(job(id="more", steps=100), unheard))
     ended.wait(0.5)

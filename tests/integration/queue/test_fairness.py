@@ -20,6 +20,8 @@ SERVE = st.integers(1, 20)
 CANCEL = st.tuples(st.just(None), st.randoms(use_true_random=False))
 """The first tenant cancels some of what it has waiting."""
 
+Step = tuple[str, int, int] | tuple[None, Random] | int
+
 
 class Share:
     """What each tenant waits for and what each got, in step-megapixels."""
@@ -71,7 +73,8 @@ class Share:
 
 
 @pytest.mark.timeout(300)
-def test_while_two_wait_neither_gets_ahead(redis_url: str) -> None:
+@pytest.mark.parametrize("steps", [SUBMIT | SERVE, SUBMIT | SERVE | CANCEL], ids=["none is cancelled", "some are"])
+def test_while_two_wait_neither_gets_ahead(redis_url: str, steps: st.SearchStrategy[Step]) -> None:
     lengths: list[int] = []
 
     @settings(
@@ -81,8 +84,8 @@ def test_while_two_wait_neither_gets_ahead(redis_url: str) -> None:
         suppress_health_check=[HealthCheck.too_slow],
         phases=[Phase.generate, Phase.shrink],
     )
-    @given(st.lists(SUBMIT | SERVE | CANCEL, min_size=8, max_size=24))
-    def run(script: list[tuple[str, int, int] | tuple[None, Random] | int]) -> None:
+    @given(st.lists(steps, min_size=8, max_size=24))
+    def run(script: list[Step]) -> None:
         share = Share(redis_url)
         for step in script:
             if isinstance(step, int):

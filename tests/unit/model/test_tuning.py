@@ -58,7 +58,7 @@ def call(denoiser: Denoiser, said: Sequence[Prompt], cells: tuple[int, int] = (8
         return denoiser(latents, torch.linspace(900, 20, len(said)), [denoiser.hear(prompt) for prompt in said]).noise
 
 
-@pytest.mark.parametrize("tuning", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("tuning", [*EACH.values(), ALL], ids=[*EACH, "all"])
 def test_a_call_says_what_the_stock_model_says(checkpoint: Checkpoint, tuning: Tuning) -> None:
     said = prompts(checkpoint, 3)
     stock = call(Denoiser(checkpoint.unet, Processor(), Tuning()), said)
@@ -219,17 +219,24 @@ def test_what_a_graph_reads_goes_with_it(checkpoint: Checkpoint, monkeypatch: py
     denoiser.close()
 
 
-class Unrecordable(Processor):
-    def recorder(self) -> Any:
-        def record(call: object) -> Any:
-            raise RuntimeError("planted: operation not permitted when stream is capturing")
+class Recording(Processor):
+    """Records by a function of the test's."""
 
-        return record
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self._record = record
+
+    def recorder(self) -> Record:
+        return self._record
 
 
 def test_what_cannot_be_recorded_stays_slow(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
     said = prompts(checkpoint, 2)
-    denoiser = Denoiser(checkpoint.unet, Unrecordable(), Tuning(graphs=True))
+
+    def refuse(_: object) -> Any:
+        raise RuntimeError("planted: operation not permitted when stream is capturing")
+
+    denoiser = Denoiser(checkpoint.unet, Recording(refuse), Tuning(graphs=True))
     first = call(denoiser, said)
     denoiser.settle()
     assert torch.equal(call(denoiser, said), first)
@@ -240,15 +247,11 @@ def test_what_cannot_be_recorded_stays_slow(checkpoint: Checkpoint, caplog: pyte
 def test_what_is_built_is_waited_for_no_longer_than_said_and_forgotten_when_told_to(checkpoint: Checkpoint) -> None:
     go_on = threading.Event()
 
-    class Slow(Processor):
-        def recorder(self) -> Record:
-            def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
-                assert go_on.wait(60)
-                return call
+    def slowly(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
+        assert go_on.wait(60)
+        return call
 
-            return record
-
-    denoiser, shape = Denoiser(checkpoint.unet, Slow(), Tuning(graphs=True)), Shape(2, 8, 8)
+    denoiser, shape = Denoiser(checkpoint.unet, Recording(slowly), Tuning(graphs=True)), Shape(2, 8, 8)
     call(denoiser, prompts(checkpoint, 2))
     denoiser.settle(0.05)
     assert denoiser.way(shape) == "by itself"
@@ -314,15 +317,11 @@ def test_what_was_compiled_for_another_order_of_attention_is_compiled_anew() -> 
 def test_one_picture_is_built_first_and_then_the_most(checkpoint: Checkpoint) -> None:
     built = list[int]()
 
-    class Watched(Processor):
-        def recorder(self) -> Record:
-            def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
-                built.append(len(call()[0]))
-                return call
+    def watched(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
+        built.append(len(call()[0]))
+        return call
 
-            return record
-
-    runner = TorchRunner(replace(checkpoint, device=Watched()), tuning=Tuning(graphs=True))
+    runner = TorchRunner(replace(checkpoint, device=Recording(watched)), tuning=Tuning(graphs=True))
     runner.warm_up({runner.key(64, 64, precise=False): 4})
     runner.settle()
     assert built == [2, 8, 6, 4]
