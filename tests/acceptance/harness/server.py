@@ -6,7 +6,6 @@ of it may be left after that: processes are known by the DATA_DIR in their envir
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,18 +15,13 @@ import httpx
 
 from tests.acceptance.harness.caller import trust
 from tests.acceptance.harness.waiting import TookTooLong, until
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 LAUNCHER = (sys.executable, "-I", "-S", "deploy/local/leash.py", sys.executable, "-m", "deploy.local.serve")
 """The recipe of `make serve`."""
 START_S = 120
 STOP_S = 40
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
