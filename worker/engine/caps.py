@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def save(folder: Path, caps: Caps) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = _file(folder, caps.made_for)
     content = {"made_for": dict(caps.made_for), "pictures": {str(px): most for px, most in caps.pictures.items()}}
-    beside = file.with_suffix(".new")
+    beside = file.with_suffix(f".{uuid.uuid4().hex}.new")  # workers that share a folder may measure at once
     beside.write_text(json.dumps(content, indent=1) + "\n")
     beside.replace(file)
     return file

@@ -136,7 +136,7 @@ class Engine(Generic[S, P]):
             self._wake.notify_all()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
-        self._finisher.shutdown(wait=wait)
+        self._finisher.shutdown(wait=wait, cancel_futures=not wait)
         self._collapse(Unavailable("The engine is closed"))
         self._runner.close()
 
@@ -361,7 +361,6 @@ class Engine(Generic[S, P]):
             self._decoding = None
         self._short = False
         now_s = time.monotonic()
-        self._stats.decode_s += now_s - began_s
         ticket.gpu_s += now_s - began_s
         self._settle(ticket, Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, now_s))
 

@@ -69,7 +69,6 @@ class Stats:
     step_s: float = 0.0
     predict_s: float = 0.0
     prepare_s: float = 0.0
-    decode_s: float = 0.0
     recent_px: float = 0.0
     recent_s: float = 0.0
 

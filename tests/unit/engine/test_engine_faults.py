@@ -10,8 +10,9 @@ import pytest
 from shared.errors import DeviceLost, Fault, InternalFault, OutOfMemory, Unavailable
 from tests.unit.engine.jobs import Planted, job, picture, unheard
 from worker.engine.engine import Engine
+from worker.engine.fake import FakeState
 from worker.engine.job import Job
-from worker.engine.protocol import BatchKey, Stopped, Unusable
+from worker.engine.protocol import BatchKey, Decoded, Stopped, Unusable
 
 
 def until_idle(engine: Engine[Any, Any]) -> None:
@@ -270,6 +271,32 @@ def test_closing_waits_for_the_second_try() -> None:
     runner.may_decode.set()
     engine.close(wait=True)
     assert len(future.result(0).pictures) == 1
+
+
+def test_closing_at_once_decodes_nothing_more() -> None:
+    runner = Planted()
+    runner.may_decode.clear()
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    decoded: list[str] = []
+    decode = runner.decode
+
+    def noted(state: FakeState, *, job: Job) -> Decoded:
+        decoded.append(job.id)
+        return decode(state, job=job)
+
+    runner.decode = noted
+    first = engine.submit(job(id="first", steps=1), unheard)
+    assert runner.decoding.wait(10)
+    stepped = threading.Event()
+    second = engine.submit(job(id="second", steps=1), lambda _: stepped.set())
+    assert stepped.wait(10)
+    engine.close(wait=False)
+    runner.may_decode.set()
+    engine._finisher.shutdown(wait=True)
+    assert decoded == ["first"]
+    assert isinstance(first.exception(0), Stopped)
+    assert isinstance(second.exception(0), Stopped)
 
 
 @pytest.mark.parametrize("more_precise", [True, False])
