@@ -58,7 +58,7 @@ class Context:
 
 
 def header(request: Request, name: str) -> str | None:
-    """A header that decides something. Raises `BadRequest` where there are two of that name."""
+    """A header that decides something. Raises `BadRequest` where two of that name differ."""
     return only(name, request.headers.getlist(name))
 
 
