@@ -82,7 +82,8 @@ def _version(path: str) -> tuple[int, int]:
 
 
 def _configuration(settings: LocalSettings, port: int, password: str, data: Path) -> str:
-    """Append-only file on, no snapshots, and never an eviction: a queue may refuse, but it may not forget."""
+    """Append-only file on, no snapshots, and never an eviction: a queue may refuse, but neither forget nor grow
+    until the system ends it."""
     lines = {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -93,6 +94,7 @@ def _configuration(settings: LocalSettings, port: int, password: str, data: Path
         "appendonly": "yes",
         "appendfsync": settings.redis_fsync,
         "save": '""',
+        "maxmemory": settings.redis_maxmemory,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
     }

@@ -1,6 +1,7 @@
 """What the launcher reads from the environment. The processes that it starts read, and judge, the rest themselves."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from shared.errors import WrongSetting
 
 FSYNC = ("always", "everysec", "no")
+_MEMORY = re.compile(r"[0-9]{1,15}(b|kb?|mb?|gb?)?", re.IGNORECASE)
+"""As Redis writes it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class LocalSettings:
     workers: int
     redis_url: str | None
     redis_fsync: str
+    redis_maxmemory: str
     tls: bool
     worker_grace_s: int
     api_grace_s: int
@@ -47,6 +51,9 @@ def read(environment: Mapping[str, str]) -> LocalSettings:
     fsync = given.get("REDIS_FSYNC", FSYNC[0])
     if fsync not in FSYNC:
         raise WrongSetting("REDIS_FSYNC", f"expected one of {', '.join(FSYNC)}, not {fsync!r}")
+    memory = given.get("REDIS_MAXMEMORY", "4gb")
+    if not _MEMORY.fullmatch(memory):
+        raise WrongSetting("REDIS_MAXMEMORY", f"expected a number of bytes or one like 512mb or 4gb, not {memory!r}")
     return LocalSettings(
         data_dir=Path(given.get("DATA_DIR", ".data")).expanduser().absolute(),
         host=given.get("HOST", "127.0.0.1"),
@@ -54,6 +61,7 @@ def read(environment: Mapping[str, str]) -> LocalSettings:
         workers=_number(given, "WORKERS", 1, 1, 64),
         redis_url=given.get("REDIS_URL"),
         redis_fsync=fsync,
+        redis_maxmemory=memory,
         tls="TLS_CERT_FILE" in given,
         worker_grace_s=_seconds(given, "GRACE_S", 30),
         api_grace_s=_seconds(given, "SHUTDOWN_GRACE_S", 5),

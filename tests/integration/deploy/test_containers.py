@@ -12,6 +12,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from deploy.local.settings import read
+
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 DOCKERFILES = sorted((ROOT / "deploy" / "docker").glob("*.Dockerfile"))
@@ -111,6 +113,7 @@ def test_the_api_and_the_courier_share_the_signing_keys(compose: Tree):
 def test_redis_keeps_its_append_only_file_and_never_evicts(compose: Tree):
     command = services(compose)["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
+    assert command[command.index("--maxmemory") + 1] == f"${{REDIS_MAXMEMORY:-{read({}).redis_maxmemory}}}"
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert services(compose)["redis"]["volumes"] == ["redis:/data"]
 

@@ -65,10 +65,11 @@ def test_it_writes_its_pid_and_never_forgets(settings: LocalSettings):
     embedded = redis.embedded(settings)
     with running(embedded) as process, _connect(embedded.url) as connection:
         assert int((settings.run_dir / "redis.pid").read_text()) == process.pid
-        told = connection.config_get("appendonly", "appendfsync", "maxmemory-policy", "save", "bind")
+        told = connection.config_get("appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "save", "bind")
         assert told == {
             "appendonly": "yes",
             "appendfsync": "always",
+            "maxmemory": str(4 * 2**30),
             "maxmemory-policy": "noeviction",
             "save": "",
             "bind": "127.0.0.1",
@@ -95,12 +96,13 @@ def test_what_it_writes_is_for_its_owner_only(settings: LocalSettings):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_the_fsync_setting_reaches_it(tmp_path: Path):
-    settings = read({"DATA_DIR": str(tmp_path), "REDIS_FSYNC": "everysec"})
+def test_its_settings_reach_it(tmp_path: Path):
+    settings = read({"DATA_DIR": str(tmp_path), "REDIS_FSYNC": "everysec", "REDIS_MAXMEMORY": "3MB"})
     settings.run_dir.mkdir()
     embedded = redis.embedded(settings)
     with running(embedded), _connect(embedded.url) as connection:
-        assert connection.config_get("appendfsync") == {"appendfsync": "everysec"}
+        told = connection.config_get("appendfsync", "maxmemory")
+        assert told == {"appendfsync": "everysec", "maxmemory": str(3 * 2**20)}
 
 
 def test_without_any_server_the_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -26,6 +26,10 @@ def test_empty_means_unset():
         ("WORKERS", "0"),
         ("WORKERS", "two"),
         ("REDIS_FSYNC", "daily"),
+        ("REDIS_MAXMEMORY", "plenty"),
+        ("REDIS_MAXMEMORY", "-1"),
+        ("REDIS_MAXMEMORY", "4tb"),
+        ("REDIS_MAXMEMORY", "1gb 2gb"),
     ],
 )
 def test_a_wrong_value_is_reported_by_its_name(name: str, value: str):

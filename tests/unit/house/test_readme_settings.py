@@ -13,8 +13,10 @@ from worker.settings import CourierSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[3]
 READERS: dict[str, type[Settings]] = {"a": ApiSettings, "w": WorkerSettings, "c": CourierSettings}
-LAUNCHER = {"HOST", "PORT", "DATA_DIR", "WORKERS", "TLS_CERT_FILE", "REDIS_URL", "REDIS_FSYNC", "GRACE_S"} | {
-    "SHUTDOWN_GRACE_S"
+LAUNCHER = {"HOST", "PORT", "DATA_DIR", "WORKERS", "TLS_CERT_FILE", "REDIS_URL", "REDIS_FSYNC"} | {
+    "REDIS_MAXMEMORY",
+    "GRACE_S",
+    "SHUTDOWN_GRACE_S",
 }
 """Everything that `deploy.local.settings` takes from the environment."""
 
@@ -69,6 +71,7 @@ def test_the_launchers_settings_are_what_it_reads():
         "TLS_CERT_FILE": "/c",
         "REDIS_URL": "r",
         "REDIS_FSYNC": "no",
+        "REDIS_MAXMEMORY": "0",
         "SHUTDOWN_GRACE_S": "7",
         "GRACE_S": "8",
     }
@@ -84,5 +87,6 @@ def test_the_launchers_defaults_are_the_tables():
     assert told["HOST"] == settings.host
     assert told["WORKERS"] == str(settings.workers)
     assert told["REDIS_FSYNC"] == settings.redis_fsync
+    assert told["REDIS_MAXMEMORY"] == settings.redis_maxmemory
     assert told["DATA_DIR"] == settings.data_dir.name
     assert (told["GRACE_S"], told["SHUTDOWN_GRACE_S"]) == (str(settings.worker_grace_s), str(settings.api_grace_s))
