@@ -143,7 +143,7 @@ class Admission:
 
     def _change(self) -> None:
         self._changes += 1
-        self._freed.notify()
+        self._freed.notify(1 if self._grants else self._waiting)  # where nobody holds any, there is nobody to wait for
 
     def _claim(self, claim: Claim) -> Grant | None:
         budget_px = self._budget_px()

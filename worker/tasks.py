@@ -25,7 +25,7 @@ from worker import outcomes, pictures, results, sources
 from worker.admission import Admission, Grant
 from worker.context import Context
 from worker.engine.job import Job, Painting, Progress
-from worker.engine.protocol import Stopped
+from worker.engine.protocol import Stopped, Suspected
 from worker.leases import Holding, LeaseLost, Leases
 from worker.reports import Reports
 
@@ -80,8 +80,11 @@ def _run(bench: Bench, grant: Grant) -> None:
     left_s = math.inf if left_ms is None else left_ms / 1000
     with bench.leases.hold(held, grant.claimed_s, left_s) as holding:
         bench.reports.begin(held)
+        suspect = False
         try:
             outcome = _outcome(bench, grant, holding)
+        except Suspected as error:
+            outcome, suspect = outcomes.of_error(error.fault, held.id), True
         except LeaseLost:
             bench.reports.close(held)
             return
@@ -91,14 +94,15 @@ def _run(bench: Bench, grant: Grant) -> None:
             return
         finally:
             grant.denoised()
-        _finish(bench.context, holding, outcome, bench.reports.close(held))
+        _finish(bench.context, holding, outcome, bench.reports.close(held), suspect=suspect)
 
 
 def _outcome(bench: Bench, grant: Grant, holding: Holding) -> Outcome:
-    """How the attempt ended; raises only `LeaseLost`, and `Stopped` where it was cut off by no fault of its own."""
+    """How the attempt ended; raises only `LeaseLost`, `Stopped` where it was cut off by no fault of its own, and
+    `Suspected` where it may have broken more than itself."""
     try:
         return _paint(bench, grant, holding)
-    except (LeaseLost, Stopped):
+    except (LeaseLost, Stopped, Suspected):
         raise
     except Exception as error:  # noqa: BLE001 - the task's edge: every request gets an answer
         return outcomes.of_error(error, holding.held.id)
@@ -155,7 +159,8 @@ def _fitted(context: Context, wanted: Input, content: bytes) -> Image.Image:
 
 def _job(holding: Holding, wanted: Input, picture: Image.Image) -> Job:
     return Job(
-        id=holding.held.claim,  # not the request's: a lost attempt of it may still be leaving the engine
+        id=holding.held.claim,
+        request=holding.held.id,
         prompt=wanted.prompt,
         negative_prompt=wanted.negative_prompt,
         image=picture,
@@ -230,11 +235,13 @@ def _order(context: Context, grant: Grant, wanted: Input) -> results.Order:
     return results.Order(attempt, wanted, now_ms + files_s * 1000, now_ms + kept_s * 1000)
 
 
-def _finish(context: Context, holding: Holding, outcome: Outcome, last: Note | None) -> None:
+def _finish(context: Context, holding: Holding, outcome: Outcome, last: Note | None, *, suspect: bool) -> None:
     """Offers the outcome and the last words about it for as long as the lease may be believed in."""
     held, settings = holding.held, context.settings
     delay_ms = outcomes.retry_delay_ms(held.number)
-    command = commands.finish(held, outcome, retention_s=settings.retention_s, retry_delay_ms=delay_ms, last=last)
+    command = commands.finish(
+        held, outcome, suspect=suspect, retention_s=settings.retention_s, retry_delay_ms=delay_ms, last=last
+    )
     try:
         became = context.insist(command, lambda: not holding.lost)
     except ServiceUnavailable:

@@ -140,12 +140,19 @@ def show(held: Held, preview: Preview) -> Command[bool]:
 
 
 def finish(
-    held: Held, outcome: Outcome, *, retention_s: int, retry_delay_ms: int = 0, last: Note | None = None
+    held: Held,
+    outcome: Outcome,
+    *,
+    suspect: bool = False,
+    retention_s: int,
+    retry_delay_ms: int = 0,
+    last: Note | None = None,
 ) -> Command[Finish]:
-    """A retryable outcome starts another attempt while there are any left, after the delay at the earliest. `last` is
-    what is still to be said of this one."""
-    retryable = int(outcome.retryable)
-    args: tuple[Word, ...] = (*_proof(held), _pack(outcome), retryable, retry_delay_ms, _CANCELLED, retention_s)
+    """A retryable outcome starts another attempt while there are any left, after the delay at the earliest. That of a
+    `suspect`, which may have broken what it ran in, counts as a crash. `last` is what is still to be said of this one.
+    """
+    follows = "crash" if suspect else "retry" if outcome.retryable else "end"
+    args: tuple[Word, ...] = (*_proof(held), _pack(outcome), follows, retry_delay_ms, _CANCELLED, retention_s)
     if last is not None:
         args += _words(last)
     return Command(scripts.load("finish"), (keys.request(held.id),), args, decode.finish)
@@ -168,9 +175,9 @@ def expire(*, retention_s: int, limit: int = 100) -> Command[int]:
     return Command(scripts.load("expire"), (), (limit, _START_TIMEOUT, _TOTAL_TIMEOUT, retention_s), decode.count)
 
 
-def rescue(*, retention_s: int, max_crashes: int = 3, limit: int = 100) -> Command[Rescue]:
+def rescue(*, retention_s: int, limit: int = 100) -> Command[Rescue]:
     """Expired leases, due retries, lost doorbells: `limit` of each."""
-    args = (limit, max_crashes, _WORKER_LOST, _CANCELLED, retention_s)
+    args = (limit, _WORKER_LOST, _CANCELLED, retention_s)
     return Command(scripts.load("rescue"), (), args, decode.rescue)
 
 

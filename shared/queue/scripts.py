@@ -15,6 +15,8 @@ from shared.queue import doorbell, keys
 
 MAX_ATTEMPTS: Final = 10
 """Starts of one request that did not end by a drain; as many as fal's queue makes."""
+MAX_CRASHES: Final = 3
+"""Of one request, until it is quarantined."""
 COMPANY: Final = (8, 1)
 """How many a worker has in hand at most, with one that was in hand when a worker crashed once, twice or more often."""
 MAX_EVENTS: Final = 1000
@@ -64,7 +66,7 @@ def _constants() -> str:
     return (
         f"local K = {{{names}}}\n"
         f"local DOORBELL, NUMBER, CAP = [==[{doorbell.template()}]==], '{doorbell.NUMBER}', {doorbell.CAP}\n"
-        f"local MAX_ATTEMPTS, MAX_EVENTS = {MAX_ATTEMPTS}, {MAX_EVENTS}\n"
+        f"local MAX_ATTEMPTS, MAX_CRASHES, MAX_EVENTS = {MAX_ATTEMPTS}, {MAX_CRASHES}, {MAX_EVENTS}\n"
         f"local COMPANY = {{{', '.join(map(str, COMPANY))}}}\n"
         f"local UNKEPT_TTL_S, UNTOLD_TTL_S = {UNKEPT_TTL_S}, {UNTOLD_TTL_S}\n"
         f"local HELD_TTL_S, WAITING_TTL_S = {HELD_TTL_S}, {WAITING_TTL_S}\n"

@@ -137,6 +137,7 @@ def _step_s(runner: Runner[Any, Any], side: int, pictures: int, clock: Clock) ->
 def _job(side: int, pictures: int) -> Job:
     return Job(
         id="measuring",
+        request="measuring",
         prompt="a photo of a cat",
         negative_prompt="",
         image=Image.linear_gradient("L").resize((side, side)).convert("RGB"),

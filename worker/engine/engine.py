@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, Generic, TypeVar, cast
 
 from PIL import Image
 
@@ -19,7 +20,7 @@ from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemo
 from worker.engine.alarm import Alarm
 from worker.engine.fatal import Fatal, exhausted, fault_of
 from worker.engine.job import Job, OnProgress, Painting
-from worker.engine.protocol import BatchKey, Runner, State, Stopped, Unusable
+from worker.engine.protocol import BatchKey, Runner, State, Stopped, Suspected, Unusable
 from worker.engine.scheduler import Scheduler
 from worker.engine.ticket import Stats, Ticket
 
@@ -58,8 +59,8 @@ class Engine(Generic[S, P]):
         self._alarm = Alarm(hang_s)
         self._on_fatal = on_fatal
         self._shrunk: dict[BatchKey, tuple[int, float]] = {}
-        self._short = False
-        """Whether a job has failed for want of memory since one was last done."""
+        self._short: str | None = None
+        """The request that failed for want of memory since one was last done."""
         self._scheduler: Scheduler[Ticket[S]] = Scheduler(self._slots_of)
         self._stats = Stats()
         self._began_s = time.monotonic()
@@ -68,7 +69,8 @@ class Engine(Generic[S, P]):
         self._tickets: list[Ticket[S]] = []
         self._closing = False
         self._broken: Exception | None = None
-        self._stepping = threading.Lock()
+        self._on_device = threading.Lock()
+        """Held by the engine's thread at its work there, so that a decoding can have the device to itself."""
         self._decoding: tuple[Ticket[S], float] | None = None
         """Whose picture the finisher decodes, since when."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -80,8 +82,8 @@ class Engine(Generic[S, P]):
         self._thread.start()
 
     def submit(self, job: Job, on_progress: OnProgress) -> Future[Painting]:
-        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `DeviceLost`, `InternalFault`; where the
-        engine cannot go on, `Unavailable` for a job that may have been why and `Stopped` for one that was not. Cancel
+        """The future's faults: `Cancelled`, `TotalTimeout`, `OutOfMemory`, `InternalFault`; where the engine cannot go
+        on, or a step failed, `Suspected` for a job that may have been why and `Stopped` for one that was not. Cancel
         through `cancel`; the future's own `cancel` does nothing. Callbacks added to it run on the engine's threads and
         must return at once."""
         key = self._runner.key(job.image.width, job.image.height, precise=False)
@@ -149,8 +151,7 @@ class Engine(Generic[S, P]):
         if not turn:
             return False
         began_s = time.monotonic()
-        with self._stepping:
-            stepped, predicted_s = self._denoise(turn)
+        stepped, predicted_s = self._denoise(turn)
         now_s = time.monotonic()
         self._meter(stepped, now_s - began_s, predicted_s)
         for ticket in stepped:
@@ -161,7 +162,6 @@ class Engine(Generic[S, P]):
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._look()
                 self.step()
         except Exception as error:  # noqa: BLE001 - the thread must not die in silence
             self._collapse(error)
@@ -180,12 +180,17 @@ class Engine(Generic[S, P]):
                 if self._inbox:
                     return True
                 if self._tickets:
-                    self._wait_for_one_decoded(len(self._tickets))
+                    self._wait_for_a_decoding(lambda: bool(self._inbox))
                 else:
                     self._alarm.off()
                     self._wake.wait_for(lambda: self._inbox or self._closing or self._broken)
                 if self._closing and not self._tickets:
                     return False
+
+    def _at_work(self) -> AbstractContextManager[object]:
+        """For each thing that the engine's thread does on the device: it has its own time."""
+        self._look()
+        return self._on_device
 
     def _look(self) -> None:
         """Sets the alarm anew. Raises `Fatal` where a decoding hangs beside all that goes on."""
@@ -194,10 +199,14 @@ class Engine(Generic[S, P]):
             raise Fatal("a decoding hangs", [ticket], Unavailable)
         self._alarm.set()
 
-    def _wait_for_one_decoded(self, decoding: int) -> None:
-        """Each has its own time. Also when we close: the finisher may send one back for a second try."""
+    def _wait_for_a_decoding(self, unless: Callable[[], bool]) -> None:
+        """To end, or the whole engine. Each has its own time. Also when we close: it may be sent back for new steps."""
         self._look()
-        self._wake.wait_for(lambda: self._inbox or self._broken or len(self._tickets) < decoding)
+        decoding = self._being_decoded()
+        self._wake.wait_for(lambda: self._broken or self._being_decoded() < decoding or unless())
+
+    def _being_decoded(self) -> int:
+        return sum(ticket.decoding for ticket in self._tickets)
 
     def _admit(self) -> None:
         with self._wake:
@@ -223,11 +232,11 @@ class Engine(Generic[S, P]):
         began_s = time.monotonic()
         ticket.joined_s = ticket.joined_s or began_s
         try:
-            ticket.state = self._again_with_room(
-                ticket, lambda: self._runner.prepare(ticket.job, ticket.key), self._decoded_all
-            )
+            ticket.state = self._again_with_room(ticket, lambda: self._prepared(ticket), self._decoded_all)
         except (DeviceLost, Fatal):
             raise
+        except Unusable as error:
+            self._drop(ticket, self._unpaintable(ticket, error))
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             self._drop(ticket, fault_of(error, ticket.job))
         took_s = time.monotonic() - began_s
@@ -235,9 +244,15 @@ class Engine(Generic[S, P]):
         ticket.gpu_s += took_s
         self._stats.prepare_s += took_s
 
+    def _prepared(self, ticket: Ticket[S]) -> S:
+        with self._at_work():
+            return self._runner.prepare(ticket.job, ticket.key)
+
     def _decoded_all(self) -> AbstractContextManager[object]:
         """Returns when what is being decoded has given its memory back."""
-        self._finisher.submit(_nothing).result()
+        with self._wake:
+            while self._being_decoded() and not self._broken:
+                self._wait_for_a_decoding(lambda: False)
         return nullcontext()
 
     def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
@@ -245,55 +260,59 @@ class Engine(Generic[S, P]):
         began_s = time.monotonic()
         predicted = self._predict([(ticket, ticket.state) for ticket in turn if ticket.state is not None])
         predicted_s = time.monotonic() - began_s
+        stepped = [ticket for ticket, _, _ in predicted]
         try:
-            errors = self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
+            with self._on_device:
+                self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
         except OutOfMemory as error:
-            raise exhausted([ticket for ticket, _, _ in predicted]) from error
+            raise exhausted(stepped) from error
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 - a half-stepped batch cannot be tried again
-            errors = [error] * len(predicted)
-        stepped: list[Ticket[S]] = []
-        for (ticket, _, _), error in zip(predicted, errors, strict=True):
-            if error is None:
-                stepped.append(ticket)
-            else:
-                self._drop(ticket, fault_of(error, ticket.job))
+            alone = len(stepped) == 1
+            for ticket in stepped:
+                fault = fault_of(error, ticket.job)
+                self._drop(ticket, fault if alone else Suspected(fault))
+            return [], predicted_s
         return stepped, predicted_s
 
     def _predict(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
-        """Out of memory: cut in half and tried once more. Any other fault: each is tried alone, to find the guilty."""
+        """Out of memory: cut in half and tried once more with nothing beside it. Any other fault: each is tried alone,
+        to find the guilty."""
+        tickets = [ticket for ticket, _ in batch]
         try:
             return self._call(batch)
-        except OutOfMemory as error:
-            if not self._halve(batch):
-                raise exhausted([ticket for ticket, _ in batch]) from error
-        except DeviceLost:
+        except OutOfMemory:
+            self._halve(tickets)
+        except (DeviceLost, Fatal):
             raise
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             if len(batch) > 1:
                 return [triple for pair in batch for triple in self._predict([pair])]
-            ticket, _ = batch[0]
-            self._drop(ticket, fault_of(error, ticket.job))
+            self._drop(tickets[0], fault_of(error, tickets[0].job))
             return []
         try:
-            return self._call(batch)
+            with self._decoded_all():
+                return self._call(batch)
         except OutOfMemory as error:
-            raise exhausted([ticket for ticket, _ in batch]) from error
+            if not tickets[0].precise:
+                raise exhausted(tickets) from error
+            for ticket in tickets:
+                self._drop(ticket, self._unpaintable(ticket, error))
+            return []
 
     def _call(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
-        predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
+        with self._at_work():
+            predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
         return [(ticket, state, said) for (ticket, state), said in zip(batch, predictions, strict=True)]
 
-    def _halve(self, batch: list[tuple[Ticket[S], S]]) -> bool:
-        """For a while half as many pictures of this size go into one call. False when it was a single one."""
-        key = batch[0][0].key
-        pictures = min(self._slots_of(key), sum(ticket.pictures for ticket, _ in batch))
-        if pictures == 1:
-            return False
-        self._shrunk[key] = (pictures // 2, time.monotonic() + _SHRUNK_S)
-        _log.warning("out of memory with %d pictures of %s in a step: for a while %d", pictures, key, pictures // 2)
-        return True
+    def _halve(self, tickets: Sequence[Ticket[S]]) -> None:
+        """For a while half as many pictures of this size go into one call, or still one."""
+        key = tickets[0].key
+        pictures = min(self._slots_of(key), sum(ticket.pictures for ticket in tickets))
+        half = max(1, pictures // 2)
+        self._shrunk[key] = (half, time.monotonic() + _SHRUNK_S)
+        _log.warning("out of memory with %d pictures of %s in a step: for a while %d", pictures, key, half)
 
     def _report(self, ticket: Ticket[S], now_s: float) -> None:
         state = ticket.state
@@ -325,7 +344,7 @@ class Engine(Generic[S, P]):
         self._scheduler.remove(ticket)
         with self._wake:
             ticket.decoding = True
-        self._finisher.submit(self._finish, ticket, state, now_s)
+        self._finisher.submit(self._finish, ticket, state, now_s).add_done_callback(self._finished)
 
     def _meter(self, stepped: Sequence[Ticket[S]], step_s: float, predict_s: float) -> None:
         pictures = sum(ticket.pictures for ticket in stepped)
@@ -345,31 +364,37 @@ class Engine(Generic[S, P]):
         self._decoding = ticket, began_s
         try:
             decoded = self._again_with_room(
-                ticket, lambda: self._runner.decode(state, job=ticket.job), lambda: self._stepping
+                ticket, lambda: self._runner.decode(state, job=ticket.job), lambda: self._on_device
             )
         except Unusable as error:
             self._again(ticket, error)
             return
         except (DeviceLost, Fatal) as error:
             self._broken = error  # before its job fails: nothing more is taken
-            self._settle(ticket, error.fault() if isinstance(error, Fatal) else error)
+            self._settle(ticket, Suspected(error.fault() if isinstance(error, Fatal) else error))
             return
         except Exception as error:  # noqa: BLE001
             self._settle(ticket, fault_of(error, ticket.job))
             return
         finally:
             self._decoding = None
-        self._short = False
+        self._short = None
         now_s = time.monotonic()
         ticket.gpu_s += now_s - began_s
         self._settle(ticket, Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, now_s))
+
+    def _finished(self, finishing: Future[None]) -> None:
+        """A bug outside of the decoding must not leave a job without its end."""
+        if not finishing.cancelled() and (error := finishing.exception()) is not None:
+            with self._wake:
+                self._broken = cast("Exception", error)
+                self._wake.notify_all()
 
     def _again(self, ticket: Ticket[S], error: Unusable) -> None:
         """From the start in the next higher precision, once."""
         key = self._runner.key(ticket.job.image.width, ticket.job.image.height, precise=True)
         if ticket.precise or key == ticket.key:
-            _log.error("job %s: no usable picture (%s) in %s", ticket.job.id, error, ticket.key.dtype)
-            self._settle(ticket, InternalFault("The model produced no usable picture for this request"))
+            self._settle(ticket, self._unpaintable(ticket, error))
             return
         _log.warning("job %s: %s in %s, once more in %s", ticket.job.id, error, ticket.key.dtype, key.dtype)
         ticket.key, ticket.precise, ticket.state = key, True, None
@@ -380,11 +405,15 @@ class Engine(Generic[S, P]):
 
     # ---- either
 
+    def _unpaintable(self, ticket: Ticket[S], error: Exception) -> InternalFault:
+        _log.error("job %s: no usable picture (%r) in %s", ticket.job.id, error, ticket.key.dtype)
+        return InternalFault("The model produced no usable picture for this request")
+
     def _again_with_room(
         self, ticket: Ticket[S], work: Callable[[], T], room: Callable[[], AbstractContextManager[object]]
     ) -> T:
-        """Out of memory: once more with the device to itself. The second job in a row that does not fit even then is
-        the device's fault, and `Fatal`."""
+        """Out of memory: once more with the device to itself. Another request in a row that does not fit even then is
+        the device's fault, and `Fatal`. A second try in higher precision that does not fit is `Unusable`."""
         try:
             return work()
         except OutOfMemory:
@@ -393,18 +422,20 @@ class Engine(Generic[S, P]):
             with room():
                 return work()
         except OutOfMemory as error:
-            if self._short:
+            if ticket.precise:
+                raise Unusable("no memory for a higher precision") from error
+            if self._short not in (None, ticket.job.request):
                 raise exhausted([ticket]) from error
-            self._short = True
+            self._short = ticket.job.request
             raise
 
     # ---- endings
 
-    def _drop(self, ticket: Ticket[S], fault: Fault) -> None:
+    def _drop(self, ticket: Ticket[S], fault: Fault | Suspected) -> None:
         self._scheduler.remove(ticket)
         self._settle(ticket, fault)
 
-    def _settle(self, ticket: Ticket[S], outcome: Painting | Fault) -> None:
+    def _settle(self, ticket: Ticket[S], outcome: Painting | Fault | Suspected) -> None:
         ticket.state = None
         with self._wake:
             if ticket not in self._tickets:
@@ -417,20 +448,20 @@ class Engine(Generic[S, P]):
             ticket.future.set_exception(outcome)
 
     def _collapse(self, error: Exception) -> None:
-        """Fails everything in flight: the guilty with their own fault; where nobody knows who it was, all but those
-        that are being decoded as worth another try; the rest as stopped by no fault of theirs."""
+        """Fails everything in flight: as suspected who is why, or where nobody knows that, who is in a step or being
+        decoded; as stopped the rest."""
         closing = isinstance(error, Unavailable)
         with self._wake:
             self._broken = error
             left = list(self._tickets)
+        if isinstance(error, Fatal):
+            suspects, fault = error.guilty, error.fault
+        else:
+            at_work = self._decoding and self._decoding[0]
+            suspects = [ticket for ticket in left if not closing and (not ticket.decoding or ticket is at_work)]
+            fault = partial(Unavailable, "The engine failed while this request was in it")
         for ticket in left:
-            if isinstance(error, Fatal):
-                fault = error.fault() if ticket in error.guilty else Stopped()
-            elif closing or ticket.decoding:
-                fault = Stopped()
-            else:
-                fault = Unavailable("The engine failed while this request was in it")
-            self._drop(ticket, fault)
+            self._drop(ticket, Suspected(fault()) if ticket in suspects else Stopped())
         if not closing:
             _log.critical("the engine cannot go on", exc_info=error)
             self._on_fatal(error)
@@ -438,7 +469,3 @@ class Engine(Generic[S, P]):
     def _slots_of(self, key: BatchKey) -> int:
         most, until_s = self._shrunk.get(key, (0, 0.0))
         return most if time.monotonic() < until_s else max(1, self._runner.slots(key))
-
-
-def _nothing() -> None:
-    return

@@ -57,10 +57,9 @@ class FakeRunner:
         self._pace()
         return [None] * len(states)
 
-    def advance(self, states: Sequence[FakeState], predictions: Sequence[None]) -> Sequence[Exception | None]:
+    def advance(self, states: Sequence[FakeState], predictions: Sequence[None]) -> None:
         for state in states:
             state.step += 1
-        return [None] * len(states)
 
     def decode(self, state: FakeState, *, job: Job) -> Decoded:
         flagged = tuple(job.check_safety and self._flags(job, k) for k in range(job.images))

@@ -9,13 +9,15 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture request, ready to paint.
+    """An attempt to paint one request's pictures.
 
     `image` is RGB with both sides multiples of 8 and is exactly the size of the result. Picture k of
     `images` uses seed + k. `solver` is one of fal's six scheduler names.
     """
 
     id: str
+    request: str
+    """Two attempts of one request may be in the engine: the first one is leaving."""
     prompt: str
     negative_prompt: str
     image: Image.Image

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from shared.errors import Unavailable
+from shared.errors import Fault, Unavailable
 from worker.engine.job import Job
 
 
@@ -47,6 +47,14 @@ class Stopped(Unavailable):
     """The engine stopped before this request was done, and it was not why"""
 
 
+class Suspected(Exception):
+    """Something broke that this request was in, alone or with others, and it may have been why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 class State(Protocol):
     """One request between its first and its last step. `pictures` rows of it are stepped together."""
 
@@ -66,7 +74,8 @@ P = TypeVar("P")
 
 
 class Runner(Protocol[S, P]):
-    """All methods but `decode` are called on the engine's thread; `decode` on a finisher thread, beside the others.
+    """`prepare`, `predict`, `advance` and `preview` are called on one thread, `decode` on another one beside them, and
+    what says so on any.
 
     Any method may raise; `shared.errors.OutOfMemory` says that the device is full, and that what was given is unharmed.
     """
@@ -77,7 +86,8 @@ class Runner(Protocol[S, P]):
         ...
 
     def slots(self, key: BatchKey) -> int:
-        """How many pictures of this size may share one step, at least 1: measured, or estimated from memory."""
+        """How many pictures of this size may share one step, at least 1: measured, or estimated from memory. Called
+        from any thread."""
         ...
 
     def prepare(self, job: Job, key: BatchKey) -> S:
@@ -89,8 +99,8 @@ class Runner(Protocol[S, P]):
         is cut. Changes no state, so it can be tried again."""
         ...
 
-    def advance(self, states: Sequence[S], predictions: Sequence[P]) -> Sequence[Exception | None]:
-        """Every state one step further; the error of each that could not be."""
+    def advance(self, states: Sequence[S], predictions: Sequence[P]) -> None:
+        """Every state one step further. Where that raises, none of them is of use any more."""
         ...
 
     def decode(self, state: S, *, job: Job) -> Decoded:

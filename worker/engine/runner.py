@@ -126,7 +126,7 @@ class TorchRunner:
             )
 
     @torch.inference_mode()
-    def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Prediction]) -> Sequence[Exception | None]:
+    def advance(self, states: Sequence[DenoiseState], predictions: Sequence[Prediction]) -> None:
         """Alone by diffusers' own step, bitwise, where the tuning says so; else, and in company, all at once, which is
         exact but for rounding, and the same whatever the company."""
         moves = [
@@ -141,7 +141,6 @@ class TorchRunner:
             state.step += 1
             if state.step == state.steps:
                 state.ended = self._device.mark()
-        return [None] * len(states)
 
     @torch.inference_mode()
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:

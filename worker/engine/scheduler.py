@@ -1,9 +1,9 @@
 """Who may join the running batch, and whose step is next. Pure bookkeeping: no clock, no threads, no torch.
 
-Sizes cannot share a step, so they take turns, and each step costs its size about what it would take one picture of it
-alone: the pixels of one, and a call's own cost. The size with the least cost so far is next. So whoever is in flight is
-slowed down alike, and neither small pictures nor much company get ahead of the others. Having been away earns a size no
-credit, and what it had beyond its share is not forgotten while others go on. Inside one size everybody who runs is
+Sizes cannot share a step, so they take turns, and each step costs its size about what it would take the smallest of its
+requests alone: the pixels of its pictures, and the calls' own cost. The size with the least cost so far is next. So
+whoever is in flight is slowed down alike, and neither small pictures nor much company get ahead of the others. Having
+been away earns a size no credit. Inside one size everybody who runs is
 stepped together, and the waiting join in the order they came, as soon as there is room: never later to gather company.
 """
 
@@ -47,14 +47,13 @@ class Scheduler(Generic[E]):
         self._slots = slots
         self._sizes: dict[BatchKey, _Size[E]] = {}
         self._now_px = 0.0
-        """What a size that was always there has had: it goes on by each one's share of a step."""
-        self._left: dict[BatchKey, float] = {}
-        """What sizes had cost when their last entry went, as long as that is beyond their share."""
+        """What a size that was always there has had: it goes on by each one's share of a step. Whoever comes begins
+        with that, so sizes that come and go do not overtake who waits for long."""
 
     def add(self, entry: E) -> None:
         size = self._sizes.get(entry.key)
         if size is None:
-            size = self._sizes[entry.key] = _Size(cost_px=self._begin(entry.key))
+            size = self._sizes[entry.key] = _Size(cost_px=self._now_px)
         size.waiting.append(entry)
 
     def admit(self) -> list[E]:
@@ -79,8 +78,9 @@ class Scheduler(Generic[E]):
             return ()
         key = min(active, key=lambda pair: pair[0])[1]
         size = self._sizes[key]
-        step_px = CALL_PX + key.picture_px
-        self._now_px = max(self._now_px + step_px / len(active), size.cost_px)
+        pictures = min(entry.pictures for entry in size.running)
+        step_px = -(-pictures // self._slots(key)) * CALL_PX + pictures * key.picture_px
+        self._now_px += step_px / len(active)
         size.cost_px += step_px
         return tuple(size.running)
 
@@ -93,7 +93,6 @@ class Scheduler(Generic[E]):
         size.waiting = deque(other for other in size.waiting if other is not entry)
         if not size.running and not size.waiting:
             del self._sizes[entry.key]
-            self._left[entry.key] = size.cost_px
 
     def entries(self) -> list[E]:
         return [entry for size in self._sizes.values() for entry in (*size.running, *size.waiting)]
@@ -101,9 +100,3 @@ class Scheduler(Generic[E]):
     def running_px(self) -> int:
         """Pixels of all pictures that wait or run here."""
         return sum(entry.pictures * entry.key.picture_px for entry in self.entries())
-
-    def _begin(self, key: BatchKey) -> float:
-        """Where a size that comes (back) is to start: level with those that are here, or where it left if that is
-        later. So whoever waits is never overtaken for long by sizes that come and go."""
-        self._left = {left: cost_px for left, cost_px in self._left.items() if cost_px > self._now_px}
-        return self._left.pop(key, self._now_px)

@@ -15,7 +15,8 @@ S = TypeVar("S")
 
 @dataclass(slots=True, eq=False)
 class Ticket(Generic[S]):
-    """Written by the engine's thread, but for `cancelled`, which anybody sets. `state` is None outside the batch."""
+    """`cancelled` is set by anybody, the rest is written by the thread that works on it: the engine's own, or while
+    it is `decoding` the finisher. `state` is None outside the batch."""
 
     job: Job
     key: BatchKey

@@ -16,3 +16,18 @@ local function take_back(id, f)
   f.start_by = nil
   requeue(id, f)
 end
+
+-- After an attempt that may have broken what it ran in: back as a suspect, or the end; after enough of them quarantine.
+local function crash(id, f, outcome, retention_s)
+  f.crashes = redis.call('HINCRBY', K.request .. id, 'crashes', 1)
+  local enough = f.crashes >= MAX_CRASHES
+  if not enough and f.retry ~= '0' and tonumber(f.attempts) < MAX_ATTEMPTS then
+    requeue(id, f)
+    return 'requeued'
+  end
+  conclude(id, f, outcome, retention_s)
+  if enough then
+    redis.call('ZADD', K.quarantine, NOW, id)
+  end
+  return 'accepted'
+end

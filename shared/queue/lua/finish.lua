@@ -2,7 +2,7 @@
 -- Guarantee: accepted once, and only from the claim that holds the request; offering it again is answered the same and
 --   changes nothing. A request whose cancellation was asked for ends as cancelled, whatever is offered.
 -- KEYS: none but through the id
--- ARGV: 1 id, 2 number, 3 claim, 4 outcome, 5 whether it may be retried (1 or 0), 6 retry delay ms,
+-- ARGV: 1 id, 2 number, 3 claim, 4 outcome, 5 what follows ('end', 'retry' or 'crash'), 6 retry delay ms,
 --   7 outcome of a cancellation, 8 retention s, 9… the last note, if any: step or '', steps or '', message or '', level
 -- Returns: 'accepted', 'cancelled', 'requeued' or 'lost'
 though_full()
@@ -21,7 +21,10 @@ if f.cancel_requested then
   conclude(id, f, cjson.decode(ARGV[7]), ARGV[8])
   return 'cancelled'
 end
-if ARGV[5] == '1' and f.retry ~= '0' and tonumber(f.attempts) < MAX_ATTEMPTS then
+if ARGV[5] == 'crash' then
+  return crash(id, f, cjson.decode(ARGV[4]), ARGV[8])
+end
+if ARGV[5] == 'retry' and f.retry ~= '0' and tonumber(f.attempts) < MAX_ATTEMPTS then
   local delay_ms = tonumber(ARGV[6])
   requeue(id, f, delay_ms > 0 and NOW + delay_ms or nil)
   return 'requeued'

@@ -1,10 +1,10 @@
 -- Purpose: bring back what a dead worker held, start due retries, ring for doorbells that were lost.
 -- Guarantee: an expired lease ends the attempt. Where its worker is gone, too, that is a crash: the request returns to
---   its old place, or fails after `crashes` of them, or is cancelled if that had been asked for. A worker that is there
+--   its old place, or fails after MAX_CRASHES of them, or is cancelled if that had been asked for. A worker that is there
 --   but does not renew has dropped it: back it goes as if released. No lease runs out while nobody looks.
 --   Any number of processes may run this at once.
 -- KEYS: none known before
--- ARGV: 1 limit, 2 crashes, 3 outcome of a lost worker, 4 outcome of a cancellation, 5 retention s
+-- ARGV: 1 limit, 2 outcome of a lost worker, 3 outcome of a cancellation, 4 retention s
 -- Returns: {requeued, failed, cancelled, rung}
 though_full()
 local requeued, failed, cancelled, rung = 0, 0, 0, 0
@@ -18,26 +18,19 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases, '-inf', NOW, 'LIMIT', 0, ARGV[1])) do
   local f = control(id)
   local dropped = f and is_there(f.worker)
-  local crashes = f and redis.call('HINCRBY', K.request .. id, 'crashes', dropped and 0 or 1)
   redis.call('HDEL', K.request .. id, 'claim')
   if not f then
     drop(id)
   elseif f.cancel_requested then
-    conclude(id, f, cjson.decode(ARGV[4]), ARGV[5])
+    conclude(id, f, cjson.decode(ARGV[3]), ARGV[4])
     cancelled = cancelled + 1
   elseif dropped then
     take_back(id, f)
     requeued = requeued + 1
-  elseif crashes >= tonumber(ARGV[2]) or f.retry == '0' or tonumber(f.attempts) >= MAX_ATTEMPTS then
-    conclude(id, f, cjson.decode(ARGV[3]), ARGV[5])
-    if crashes >= tonumber(ARGV[2]) then
-      redis.call('ZADD', K.quarantine, NOW, id)
-    end
-    failed = failed + 1
-  else
-    f.crashes = crashes
-    requeue(id, f)
+  elseif crash(id, f, cjson.decode(ARGV[2]), ARGV[4]) == 'requeued' then
     requeued = requeued + 1
+  else
+    failed = failed + 1
   end
 end
 
@@ -49,7 +42,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', NOW, 'LIMIT',
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', K.quarantine, '-inf', NOW - ARGV[5] * 1000)
+redis.call('ZREMRANGEBYSCORE', K.quarantine, '-inf', NOW - ARGV[4] * 1000)
 tidy()
 local queued = math.min(CAP, redis.call('ZCARD', K.queue))
 while redis.call('LLEN', K.doorbell) < queued do

@@ -230,7 +230,7 @@ def test_a_decoding_that_hangs_beside_others_steps_ends_the_engine() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", HANGING_BESIDE], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, ended.stdout) == (0, "Unavailable {'Stopped'}\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "Suspected {'Stopped'}\n"), ended.stderr
     assert "in decode" in ended.stderr
 
 
@@ -255,6 +255,56 @@ def test_each_decoding_has_its_own_time() -> None:
         [sys.executable, "-c", SLOW_DECODES], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "4\n"), ended.stderr
+
+
+SLOW_NEWCOMERS = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+class Slow(FakeRunner):
+    def prepare(self, job, key):
+        threading.Event().wait(0.3)
+        return super().prepare(job, key)
+engine = Engine(Slow(), hang_s=0.8)
+futures = [engine.submit(job(), unheard) for _ in range(4)]
+engine.start()
+print(sum(len(future.result(20).pictures) for future in futures))
+engine.close(wait=True)
+"""
+
+SHORT_OF_MEMORY = """
+import threading
+from shared.errors import OutOfMemory
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+decoding = threading.Event()
+class Slow(FakeRunner):
+    short = True
+    def prepare(self, job, key):
+        if job.id == "late" and self.short:
+            self.short = False
+            raise OutOfMemory
+        return super().prepare(job, key)
+    def decode(self, state, *, job):
+        decoding.set()
+        threading.Event().wait(0.3)
+        return super().decode(state, job=job)
+engine = Engine(Slow(), hang_s=0.8)
+engine.start()
+futures = [engine.submit(job(steps=1), unheard) for _ in range(5)]
+decoding.wait()
+futures.append(engine.submit(job(id="late", steps=1), unheard))
+print(sum(len(future.result(20).pictures) for future in futures))
+engine.close(wait=True)
+"""
+
+
+@pytest.mark.parametrize(("program", "pictures"), [(SLOW_NEWCOMERS, 4), (SHORT_OF_MEMORY, 6)])
+def test_each_preparation_has_its_own_time_and_so_has_what_it_waits_for(program: str, pictures: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, f"{pictures}\n"), ended.stderr
 
 
 PATIENT = """

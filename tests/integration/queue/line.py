@@ -71,10 +71,24 @@ class Line:
         return attempt.held
 
     def finish(
-        self, held: Held, outcome: Outcome = SUCCESS, *, retry_delay_ms: int = 0, last: Note | None = None
+        self,
+        held: Held,
+        outcome: Outcome = SUCCESS,
+        *,
+        suspect: bool = False,
+        retry_delay_ms: int = 0,
+        last: Note | None = None,
     ) -> Finish:
-        command = commands.finish(held, outcome, retention_s=RETENTION_S, retry_delay_ms=retry_delay_ms, last=last)
-        return self.do(command)
+        return self.do(
+            commands.finish(
+                held,
+                outcome,
+                suspect=suspect,
+                retention_s=RETENTION_S,
+                retry_delay_ms=retry_delay_ms,
+                last=last,
+            )
+        )
 
     def release(self, held: Held) -> Finish:
         return self.do(commands.release(held, retention_s=RETENTION_S))

@@ -157,7 +157,9 @@ class Model:
             self.requests[id].lapsed = False
         return verdict
 
-    def finish(self, id: str, number: int, claim: str, state: State, *, retryable: bool, delay: bool) -> Finish:
+    def finish(
+        self, id: str, number: int, claim: str, state: State, *, retryable: bool, delay: bool, suspect: bool
+    ) -> Finish:
         request = self.requests[id]
         if not self._holds(request, number, claim):
             if (request.number, request.claim) == (number, claim):
@@ -166,6 +168,8 @@ class Model:
         if request.cancel_requested:
             self._end(request, State.CANCELLED)
             return Finish.CANCELLED
+        if suspect:
+            return self._crash(request, state)
         if retryable and request.retry and request.attempts < MAX_ATTEMPTS:
             request.delayed = delay
             self._return(request)
@@ -205,7 +209,6 @@ class Model:
         requeued = failed = cancelled = 0
         for request in [r for r in self.requests.values() if r.state is State.RUNNING and r.lapsed]:
             lives = request.worker in self.present
-            request.crashes += not lives
             request.claim = None
             if request.cancel_requested:
                 self._end(request, State.CANCELLED)
@@ -213,12 +216,10 @@ class Model:
             elif lives:
                 self._take_back(request)
                 requeued += 1
-            elif request.crashes >= MAX_CRASHES or not request.retry or request.attempts >= MAX_ATTEMPTS:
-                self._end(request, State.FAILED)
-                failed += 1
-            else:
-                self._return(request)
+            elif self._crash(request, State.FAILED) is Finish.REQUEUED:
                 requeued += 1
+            else:
+                failed += 1
         for request in self.requests.values():
             if request.delayed and request.due:
                 request.delayed = request.due = False
@@ -226,6 +227,14 @@ class Model:
         for tenant in {request.tenant for request in self.requests.values()} - ready:
             self._unpark(tenant)
         return requeued, failed, cancelled
+
+    def _crash(self, request: Request, state: State) -> Finish:
+        request.crashes += 1
+        if request.crashes >= MAX_CRASHES or not request.retry or request.attempts >= MAX_ATTEMPTS:
+            self._end(request, state)
+            return Finish.ACCEPTED
+        self._return(request)
+        return Finish.REQUEUED
 
     def _holds(self, request: Request, number: int, claim: str) -> bool:
         return request.state is State.RUNNING and (request.number, request.claim) == (number, claim)

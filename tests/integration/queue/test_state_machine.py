@@ -118,15 +118,17 @@ class Trial:
     def succeed(self, chance: Random) -> None:
         if held := self.proof(chance):
             expected = self.model.finish(
-                held.id, held.number, held.claim, State.SUCCEEDED, retryable=False, delay=False
+                held.id, held.number, held.claim, State.SUCCEEDED, retryable=False, delay=False, suspect=False
             )
             self.agree("finish", self.line.finish(held, SUCCESS), expected)
 
     def fail_in_passing(self, chance: Random) -> None:
         if held := self.proof(chance):
-            delay = chance.random() < 0.5
-            expected = self.model.finish(held.id, held.number, held.claim, State.FAILED, retryable=True, delay=delay)
-            real = self.line.finish(held, PASSING, retry_delay_ms=HOUR_MS if delay else 0)
+            delay, suspect = chance.random() < 0.5, chance.random() < 0.3
+            expected = self.model.finish(
+                held.id, held.number, held.claim, State.FAILED, retryable=True, delay=delay, suspect=suspect
+            )
+            real = self.line.finish(held, PASSING, suspect=suspect, retry_delay_ms=HOUR_MS if delay else 0)
             self.agree("finish", real, expected)
 
     def release(self, chance: Random) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from shared.errors import OutOfMemory
+from shared.errors import DeviceLost, OutOfMemory
 from shared.queue import commands, keys
 from shared.queue.records import Finish, Held, Outcome
 from shared.queue.states import State
@@ -211,6 +211,45 @@ class TestFaults:
         in_the_way.unlink()
         floor.until(id, lambda _: ring_for_due_retries(floor, workplace))
         assert floor.output(id)["seed"] == 7
+
+
+class Poisoned(FakeRunner):
+    """Loses the device in a step with what is called poison, once as many as shall be have come."""
+
+    def __init__(self, company: int) -> None:
+        super().__init__()
+        self._company = company
+        self._prepared = 0
+
+    def prepare(self, job: Job, key: BatchKey) -> FakeState:
+        self._prepared += 1
+        return super().prepare(job, key)
+
+    def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+        if self._prepared < self._company:
+            time.sleep(0.05)
+        elif any(state.job.prompt == "poison" for state in states):
+            raise DeviceLost
+        return super().predict(states, slots=slots)
+
+
+def test_what_breaks_the_device_costs_three_workers_and_takes_nobody_with_it(floor: Floor) -> None:
+    """The process lives on to say so, but the device does not: that is a crash."""
+    poison = floor.submit(prompt="poison", num_inference_steps=150)
+    others = [floor.submit(tenant=f"another {number}", num_inference_steps=150) for number in range(9)]
+    for company in (10, 8, 1):
+        assert not floor.view(poison).state.is_final
+        with open_workplace(floor, Poisoned(company), concurrency=10) as workplace:
+            answers = [workplace.answer() for _ in range(10)]
+            assert all(answer.result(DEADLINE_S) >= 0 for answer in answers)
+            assert not workplace.engine.takes_jobs
+    result = floor.finished(poison)
+    assert (result.state, result.status, floor.crashes(poison)) == (State.FAILED, 503, 3)
+    assert [case.id for case in floor.do(commands.quarantined())] == [poison]
+    with open_workplace(floor, concurrency=10) as workplace:
+        for _ in others:
+            workplace.answer()
+        assert {floor.output(id)["seed"] for id in others} == {7}
 
 
 def ring_for_due_retries(floor: Floor, workplace: Workplace) -> bool:

@@ -21,6 +21,7 @@ def picture(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
 def job(**changes: Any) -> Job:
     wanted: dict[str, Any] = {
         "id": "job",
+        "request": changes.get("id", "job"),
         "prompt": "a cat on the road",
         "negative_prompt": "",
         "image": picture(),
@@ -84,15 +85,11 @@ class Planted(FakeRunner):
         self.steps.append([state.job.id for state in states])
         return super().predict(states, slots=slots)
 
-    def advance(self, states: Sequence[FakeState], predictions: Sequence[None]) -> Sequence[Exception | None]:
-        errors = list(super().advance(states, predictions))
-        for place, state in enumerate(states):
-            try:
-                if self._advance_fault is not None:
-                    self._advance_fault(state.job)
-            except ValueError as error:
-                errors[place] = error
-        return errors
+    def advance(self, states: Sequence[FakeState], predictions: Sequence[None]) -> None:
+        for state in states:
+            if self._advance_fault is not None:
+                self._advance_fault(state.job)
+        super().advance(states, predictions)
 
     def decode(self, state: FakeState, *, job: Job) -> Decoded:
         self.decoding.set()

@@ -156,16 +156,37 @@ def test_cancel_while_decoding_is_no_success() -> None:
         assert isinstance(future.exception(PATIENCE_S), Cancelled)
 
 
-def test_a_deadline_ends_it_between_steps() -> None:
+def test_what_is_cancelled_before_its_turn_is_not_decoded() -> None:
+    runner = Planted()
+    runner.may_decode.clear()
+    with running(runner) as engine:
+        first = engine.submit(job(id="first", steps=1), unheard)
+        assert runner.decoding.wait(PATIENCE_S)
+        left = threading.Event()
+        late = engine.submit(job(id="late", steps=1), lambda _: left.set())
+        assert left.wait(PATIENCE_S)
+        runner.decoding.clear()
+        engine.cancel("late")
+        runner.may_decode.set()
+        assert isinstance(late.exception(PATIENCE_S), Cancelled)
+        assert len(first.result(PATIENCE_S).pictures) == 1
+    assert not runner.decoding.is_set()
+
+
+def test_a_deadline_ends_it_before_its_first_step_and_between_any_two() -> None:
     runner = Planted()
     engine: Engine[Any, Any] = Engine(runner)
     past = engine.submit(job(id="past", deadline_s=time.monotonic() - 1), unheard)
+    soon = engine.submit(job(id="soon", deadline_s=time.monotonic() + 1), unheard)
     ample = engine.submit(job(id="ample", deadline_s=time.monotonic() + 1000), unheard)
+    engine.step()
+    time.sleep(1)
     until_idle(engine)
     engine.close(wait=True)
     assert isinstance(past.exception(0), TotalTimeout)
+    assert isinstance(soon.exception(0), TotalTimeout)
     assert len(ample.result(0).pictures) == 1
-    assert all(turn == ["ample"] for turn in runner.steps)
+    assert runner.steps == [["soon", "ample"], *4 * [["ample"]]]
 
 
 def test_the_next_steps_do_not_wait_for_the_decoding_of_the_last_job() -> None:

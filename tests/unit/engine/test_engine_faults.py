@@ -2,7 +2,9 @@
 
 # pyright: reportPrivateUsage=false
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,13 +13,21 @@ from shared.errors import DeviceLost, Fault, InternalFault, OutOfMemory, Unavail
 from tests.unit.engine.jobs import Planted, job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeState
-from worker.engine.job import Job
-from worker.engine.protocol import BatchKey, Decoded, Stopped, Unusable
+from worker.engine.job import Job, Painting
+from worker.engine.protocol import BatchKey, Decoded, Stopped, Suspected, Unusable
+from worker.engine.ticket import Ticket
 
 
 def until_idle(engine: Engine[Any, Any]) -> None:
     while engine.step():
         pass
+
+
+def suspected_of(future: Future[Painting]) -> type[Fault]:
+    """Of which fault the job is suspected. Fails where it is not."""
+    error = future.exception(10)
+    assert isinstance(error, Suspected)
+    return type(error.fault)
 
 
 def raising_for(name: str, error: Exception) -> Any:
@@ -35,7 +45,7 @@ def raising(error: Exception) -> Any:
     return call
 
 
-@pytest.mark.parametrize("where", ["prepare_fault", "advance_fault", "decode_fault"])
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
 def test_a_fault_of_one_job_is_its_own(where: str) -> None:
     plant: dict[str, Any] = {where: raising_for("bad", ValueError("planted"))}
     engine: Engine[Any, Any] = Engine(Planted(**plant))
@@ -44,6 +54,21 @@ def test_a_fault_of_one_job_is_its_own(where: str) -> None:
     engine.close(wait=True)
     assert isinstance(futures["bad"].exception(0), InternalFault)
     assert len(futures["good"].result(0).pictures) == len(futures["fine"].result(0).pictures) == 1
+
+
+def test_of_a_step_that_failed_halfway_all_are_suspected_and_who_was_alone_is_guilty() -> None:
+    """It cannot be tried again; whoever is apart from the guilty the next time is done."""
+    engine: Engine[Any, Any] = Engine(Planted(advance_fault=raising_for("bad", ValueError("planted"))))
+    together = [engine.submit(job(id=name), unheard) for name in ("good", "bad", "fine")]
+    until_idle(engine)
+    assert [suspected_of(future) for future in together] == [InternalFault] * 3
+    alone = engine.submit(job(id="bad"), unheard)
+    until_idle(engine)
+    apart = [engine.submit(job(id=name), unheard) for name in ("good", "fine")]
+    until_idle(engine)
+    engine.close(wait=True)
+    assert isinstance(alone.exception(0), InternalFault)
+    assert all(len(future.result(0).pictures) == 1 for future in apart)
 
 
 def test_a_step_that_fails_is_tried_with_each_alone_to_find_the_guilty() -> None:
@@ -86,26 +111,73 @@ def test_out_of_memory_twice_ends_the_engine() -> None:
     big = [engine.submit(job(id=f"big {k}", image=picture(128, 128)), unheard) for k in range(2)]
     small = engine.submit(job(id="small", steps=150), unheard)
     engine.start()
-    assert isinstance(big[0].exception(10), OutOfMemory)
-    assert isinstance(big[1].exception(10), OutOfMemory)
+    assert [suspected_of(future) for future in big] == [OutOfMemory] * 2
     assert isinstance(small.exception(10), Stopped)
     engine.close(wait=True)
     assert len(fatal) == 1
     assert isinstance(engine.submit(job(), unheard).exception(0), Unavailable)
 
 
-def test_a_single_picture_out_of_memory_has_nothing_to_split() -> None:
-    def fault(_: Sequence[Job], __: int) -> None:
+def test_a_single_picture_out_of_memory_is_tried_once_more() -> None:
+    tries: list[int] = []
+
+    def fault(_: Sequence[Job], slots: int) -> None:
+        tries.append(slots)
         raise OutOfMemory
 
-    runner = Planted(fault=fault)
     fatal: list[Exception] = []
-    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    engine: Engine[Any, Any] = Engine(Planted(fault=fault), on_fatal=fatal.append)
     future = engine.submit(job(), unheard)
     engine.start()
-    assert isinstance(future.exception(10), OutOfMemory)
+    assert suspected_of(future) is OutOfMemory
     engine.close(wait=True)
     assert len(fatal) == 1
+    assert tries == [16, 1]
+
+
+class Crowded(Planted):
+    """Has no room for a step beside a decoding, nor for a decoding beside a step."""
+
+    def __init__(self, refused: str) -> None:
+        super().__init__()
+        self._refused = refused
+        self._now: set[str] = set()
+        self.refusals = 0
+
+    @contextmanager
+    def _work(self, what: str) -> Generator[None]:
+        self._now.add(what)
+        try:
+            threading.Event().wait(0.02)
+            if what == self._refused and len(self._now) > 1:
+                self.refusals += 1
+                raise OutOfMemory
+            yield
+        finally:
+            self._now.discard(what)
+
+    def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+        with self._work("step"):
+            return super().predict(states, slots=slots)
+
+    def decode(self, state: FakeState, *, job: Job) -> Decoded:
+        with self._work("decode"):
+            threading.Event().wait(0.1)
+            return super().decode(state, job=job)
+
+
+@pytest.mark.parametrize("refused", ["step", "decode"])
+def test_what_does_not_fit_beside_the_other_waits_for_it(refused: str) -> None:
+    fatal: list[Exception] = []
+    runner = Crowded(refused)
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    short = [engine.submit(job(id=f"short {k}", steps=1), unheard) for k in range(2)]
+    long = engine.submit(job(id="long", steps=20, image=picture(128, 128)), unheard)
+    engine.start()
+    assert all(len(future.result(10).pictures) == 1 for future in (*short, long))
+    engine.close(wait=True)
+    assert runner.refusals >= 1
+    assert fatal == []
 
 
 def test_fewer_share_a_call_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +237,18 @@ def test_what_does_not_fit_at_all_fails_alone_while_others_fit(where: str) -> No
 
 
 @pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_a_request_that_never_fits_ends_nobody_else_when_it_comes_again(where: str) -> None:
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: failing(2 * ["one", "two"])}
+    engine: Engine[Any, Any] = Engine(Planted(**plant), on_fatal=fatal.append)
+    attempts = [engine.submit(job(id=name, request="huge"), unheard) for name in ("one", "two")]
+    until_idle(engine)
+    engine.close(wait=True)
+    assert all(isinstance(future.exception(10), OutOfMemory) for future in attempts)
+    assert fatal == []
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
 def test_a_device_on_which_nothing_fits_any_more_ends_the_engine(where: str) -> None:
     fatal: list[Exception] = []
     plant: dict[str, Any] = {where: failing(["first", "first", "second", "second"])}
@@ -180,7 +264,7 @@ def test_a_device_on_which_nothing_fits_any_more_ends_the_engine(where: str) -> 
     assert engine.takes_jobs
     other = engine.submit(job(id="other", steps=150, image=picture(128, 128)), unheard)
     second = engine.submit(job(id="second", steps=1), unheard)
-    assert isinstance(second.exception(10), OutOfMemory)
+    assert suspected_of(second) is OutOfMemory
     assert isinstance(other.exception(10), Stopped)
     assert not engine.takes_jobs
     engine.close(wait=True)
@@ -195,7 +279,7 @@ def test_out_of_memory_after_a_prediction_ends_the_engine() -> None:
     engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
     futures = [engine.submit(job(id=str(k)), unheard) for k in range(2)]
     engine.start()
-    assert all(isinstance(future.exception(10), OutOfMemory) for future in futures)
+    assert [suspected_of(future) for future in futures] == [OutOfMemory] * 2
     engine.close(wait=True)
     assert len(fatal) == 1
 
@@ -208,11 +292,36 @@ def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
     engine: Engine[Any, Any] = Engine(runner, previews_s=0.0, on_fatal=fatal.append)
     futures = [engine.submit(job(id=str(k)), unheard) for k in range(3)]
     engine.start()
-    faults = [future.exception(10) for future in futures]
-    assert all(isinstance(fault, Fault) and fault.retryable for fault in faults)
+    errors = [future.exception(10) for future in futures]
+    assert any(isinstance(error, Suspected) and error.fault.retryable for error in errors)
+    assert all(isinstance(error, Suspected | Stopped) for error in errors)
     assert not engine.takes_jobs
     engine.close(wait=True)
     assert len(fatal) == 1
+
+
+def test_a_device_that_is_lost_in_a_step_may_have_been_lost_by_a_decoding() -> None:
+    """What a device was asked to do fails in whatever asks next."""
+    runner = Planted()
+    runner.may_decode.clear()
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].id == "stepped":
+            raise DeviceLost
+
+    runner._fault = fault
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    decoded = engine.submit(job(id="decoded", steps=1), unheard)
+    assert runner.decoding.wait(10)
+    left = threading.Event()
+    behind = engine.submit(job(id="behind", steps=1), lambda _: left.set())
+    assert left.wait(10)
+    stepped = engine.submit(job(id="stepped"), unheard)
+    assert suspected_of(stepped) is suspected_of(decoded) is Unavailable
+    assert isinstance(behind.exception(10), Stopped)
+    runner.may_decode.set()
+    engine.close(wait=True)
 
 
 def test_a_device_that_is_lost_while_nobody_looks_is_noticed() -> None:
@@ -299,6 +408,33 @@ def test_closing_at_once_decodes_nothing_more() -> None:
     assert isinstance(second.exception(0), Stopped)
 
 
+@pytest.mark.parametrize("where", ["prepare", "predict", "decode"])
+def test_where_the_higher_precision_does_not_fit_there_is_no_usable_picture(where: str) -> None:
+    """And nobody else is worse off for it, however often that happens."""
+    fatal: list[Exception] = []
+    runner = Planted(more_precise=True)
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    tried = getattr(runner, where)
+
+    def work(*given: Any, **more: Any) -> Any:
+        if runner.prepared[-1:] == [("dark", "precise")] or (where == "prepare" and given[1].dtype == "precise"):
+            raise OutOfMemory
+        if where == "decode":
+            raise Unusable("not finite")
+        return tried(*given, **more)
+
+    setattr(runner, where, work)
+    if where != "decode":
+        runner.decode = raising(Unusable("not finite"))
+    engine.start()
+    for _ in range(3):
+        error = engine.submit(job(id="dark"), unheard).exception(10)
+        assert isinstance(error, InternalFault)
+        assert "no usable picture" in error.message
+    engine.close(wait=True)
+    assert fatal == []
+
+
 @pytest.mark.parametrize("more_precise", [True, False])
 def test_a_picture_that_stays_unusable_is_a_clear_error(more_precise: bool) -> None:
     def fault(_: Job) -> None:
@@ -319,11 +455,22 @@ class Buggy(Planted):
         raise RuntimeError("planted")
 
 
+def test_a_bug_after_a_decoding_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    fatal: list[Exception] = []
+    monkeypatch.setattr(Ticket, "painting", raising(RuntimeError("planted")))
+    engine: Engine[Any, Any] = Engine(Planted(), on_fatal=fatal.append)
+    engine.start()
+    future = engine.submit(job(), unheard)
+    assert isinstance(future.exception(10), Suspected | Stopped)
+    engine.close(wait=True)
+    assert [str(error) for error in fatal] == ["planted"]
+
+
 def test_a_bug_outside_of_any_job_fails_everybody_and_says_so() -> None:
     fatal: list[Exception] = []
     engine: Engine[Any, Any] = Engine(Buggy(), on_fatal=fatal.append)
     engine.start()
     future = engine.submit(job(), unheard)
-    assert type(future.exception(10)) is Unavailable, "it may have been why"
+    assert suspected_of(future) is Unavailable
     engine.close(wait=True)
     assert [str(error) for error in fatal] == ["planted"]

@@ -69,17 +69,17 @@ def test_sizes_are_never_mixed() -> None:
         assert len({wish.key for wish in line.turn()}) == 1
 
 
-def slowed(line: Scheduler[Wish], wishes: list[Wish], cost: Callable[[BatchKey, int], float]) -> dict[BatchKey, float]:
-    """How many times longer a step of each size takes than it would alone, where a step costs so much."""
-    took, steps = 0.0, Counter[BatchKey]()
+def slowed(line: Scheduler[Wish], wishes: list[Wish], cost: Callable[[BatchKey, int], float]) -> dict[Wish, float]:
+    """How many times longer a step of each takes than it would alone, where one of so many pictures costs so much."""
+    took, steps = 0.0, Counter[Wish]()
     for wish in wishes:
         line.add(wish)
     line.admit()
     for _ in range(20_000):
         turn = line.turn()
-        took += cost(turn[0].key, len(turn))
-        steps[turn[0].key] += 1
-    return {key: took / (count * cost(key, 1)) for key, count in steps.items()}
+        took += cost(turn[0].key, sum(wish.pictures for wish in turn))
+        steps.update(turn)
+    return {wish: took / (count * cost(wish.key, wish.pictures)) for wish, count in steps.items()}
 
 
 TINY, HUGE, ODD = BatchKey(2, 2, "float32"), BatchKey(128, 128, "float32"), BatchKey(64, 63, "float32")
@@ -97,6 +97,36 @@ def test_whoever_is_in_flight_is_slowed_down_alike(call_px: int, keys: list[Batc
     )
     assert max(slow.values()) / min(slow.values()) < 4.5
     assert max(slow.values()) < 4.5 * len(keys)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+@pytest.mark.parametrize(("many", "one"), [(HUGE, MIDDLE), (HUGE, TINY), (MIDDLE, HUGE), (TINY, HUGE)])
+def test_a_request_of_many_pictures_slows_others_down_no_more_than_itself(
+    slots: int, many: BatchKey, one: BatchKey
+) -> None:
+    def cost(key: BatchKey, pictures: int) -> float:
+        return -(-pictures // slots) * CALL_PX + pictures * key.picture_px
+
+    slow = slowed(scheduler(slots), [Wish(many, 8), Wish(one)], cost)
+    assert list(slow.values()) == pytest.approx([2, 2], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("staying", "coming"), [([HUGE, MIDDLE, ODD], TINY), ([HUGE], TINY), ([TINY, SMALL, LARGE], HUGE), ([LARGE], SMALL)]
+)
+def test_who_comes_and_goes_has_a_share_like_who_stays(staying: list[BatchKey], coming: BatchKey) -> None:
+    line = scheduler()
+    cost_px: Counter[BatchKey] = Counter()
+    for key in (*staying, coming):
+        line.add(Wish(key))
+    for _ in range(8000):
+        line.admit()
+        (wish,) = line.turn()
+        cost_px[wish.key] += CALL_PX + wish.key.picture_px
+        if wish.key == coming:
+            line.remove(wish)
+            line.add(Wish(coming))
+    assert cost_px[coming] / cost_px.total() * len(cost_px) == pytest.approx(1, rel=0.05)
 
 
 def test_a_stream_of_small_ones_does_not_starve_a_large_one() -> None:

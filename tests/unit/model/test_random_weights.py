@@ -62,7 +62,7 @@ def paint(runner: TorchRunner, **changes: Any) -> "np.ndarray[Any, Any]":
     one = job(**{"image": picture(64, 64), "steps": 5, "check_safety": False, **changes})
     state = runner.prepare(one, runner.key(64, 64, precise=False))
     while state.step < state.steps:
-        assert runner.advance([state], runner.predict([state], slots=64)) == [None]
+        runner.advance([state], runner.predict([state], slots=64))
     return np.asarray(runner.decode(state, job=one).pictures[0], dtype=np.int16)
 
 

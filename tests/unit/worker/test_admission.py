@@ -1,6 +1,7 @@
 """Pixels are handed out once, a freed slot is claimed for at once, and slow pictures keep nobody waiting."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
@@ -131,6 +132,19 @@ def test_a_freed_slot_is_claimed_for_by_whoever_waits(waiting: Waiting) -> None:
     assert taker.ended()
     assert taker.grant is not None
     assert taker.grant.px == MEGAPIXEL
+
+
+def test_where_nothing_is_held_any_more_nobody_waits() -> None:
+    admission, queue = desk(seats=8), Queue(4 * MEGAPIXEL)
+    grant = taken(admission, queue)
+    grant.arrived(4 * MEGAPIXEL)
+    takers = [Taker(admission, queue) for _ in range(2)]
+    deadline_s = time.monotonic() + DEADLINE_S
+    while admission._waiting < len(takers):  # pyright: ignore[reportPrivateUsage]
+        assert time.monotonic() < deadline_s
+    grant.denoised()
+    assert all(taker.ended() for taker in takers)
+    admission.close()
 
 
 def test_no_more_than_a_quarter_of_the_threads_waits(waiting: Waiting) -> None:
