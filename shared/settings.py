@@ -4,14 +4,24 @@ Environment variables only, without a prefix; `load` turns a wrong value into `W
 This module and its two siblings, `api.settings` and `worker.settings`, are the only readers of the environment.
 """
 
+import re
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import WrongSetting
+
+_REDIS_OPTIONS = {
+    "redis": set[str](),
+    "rediss": {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"},
+    "unix": {"db"},
+}
+"""By scheme. Of all that Redis' client knows, Celery takes no others, and timeouts are ours to set."""
+_CERT_REQS = {"none", "optional", "required"}
+_DATABASE = re.compile(r"/?|/[0-9]+/?")
 
 
 class Settings(BaseSettings):
@@ -39,8 +49,11 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_an_address_of_redis(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("an address of Redis begins with redis://, rediss:// or unix://")
+        if not _can_be_called(url):  # no word of it is said: where a password is written badly, it may be anywhere
+            raise ValueError(
+                "expected redis://:password@host:port/database, the same with rediss://, or unix:///path; "
+                "in a password / ? # [ ] @ and % are written %2F %3F %23 %5B %5D %40 and %25"
+            )
         return url
 
     @property
@@ -58,4 +71,24 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper() if first["loc"] else kind.__name__
-        raise WrongSetting(name, first["msg"]) from error
+        raise WrongSetting(name, first["msg"]) from None  # the other one shows the value, in every traceback
+
+
+def _can_be_called(redis_url: str) -> bool:
+    """Whether all of it means something, and to Redis' client the same as to Celery's."""
+    try:
+        parts = urlsplit(redis_url)
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in _REDIS_OPTIONS
+        and redis_url.startswith(f"{parts.scheme}://")
+        and options.keys() <= _REDIS_OPTIONS[parts.scheme]
+        and _CERT_REQS.issuperset(options.get("ssl_cert_reqs", ()))
+        and all(map(str.isdecimal, options.get("db", ())))
+        and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path) is not None)
+        and not parts.fragment
+        and "@" not in parts.path + parts.query
+    )

@@ -47,7 +47,7 @@ class Worker:
     """The Celery app is there at once; settings, engine and model come when the worker starts."""
 
     def __init__(self) -> None:
-        self.broker = Broker(lambda: load(WorkerSettings).redis_url, self._answer)
+        self.broker = Broker(lambda: _settings().redis_url, self._answer)
         self.broker.keep_our_logs(_configure_logs)
         self.broker.before_start(self._start)
         self.broker.on_shutdown(self._shut_down)
@@ -56,10 +56,7 @@ class Worker:
 
     def run(self) -> int:
         """Until a signal ends it."""
-        try:
-            settings = load(WorkerSettings)
-        except WrongSetting as error:
-            return _refuse(error)
+        settings = _settings()
         _configure_logs()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)  # until Celery hears them itself, when everything is there
@@ -75,7 +72,7 @@ class Worker:
     def _start(self) -> None:
         _configure_logs()  # Celery's command line asks for it only later
         try:
-            self._station = compose(load(WorkerSettings))
+            self._station = compose(_settings())
         except WrongSetting as error:
             raise SystemExit(_refuse(error)) from error
         except Exception as error:
@@ -205,6 +202,14 @@ def _configure_logs() -> None:
     logs.configure("worker")
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _settings() -> WorkerSettings:
+    """Ends the process, with one line, where they are of no use: Celery's command line would show a traceback."""
+    try:
+        return load(WorkerSettings)
+    except WrongSetting as error:
+        raise SystemExit(_refuse(error)) from None
 
 
 def _refuse(error: WrongSetting) -> int:

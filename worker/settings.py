@@ -56,6 +56,13 @@ class WorkerSettings(Settings):
     safety_checker: str = "auto"
     """`auto` takes what belongs to the model, `off` flags nothing; otherwise a directory or a hub id."""
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_one_for_celery(cls, url: str) -> str:
+        if url.startswith("unix:"):
+            raise ValueError("a worker takes redis:// and rediss:// only, for that is what Celery knows")
+        return url
+
     @field_validator("fixed_rows", mode="before")
     @classmethod
     def _number(cls, rows: object) -> object:

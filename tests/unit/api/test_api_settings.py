@@ -1,11 +1,13 @@
 """What a start accepts, and that a refusal names its variable."""
 
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 
 from api.settings import ApiKey, ApiSettings, is_loopback
 from shared.errors import WrongSetting
+from shared.queue.connect import open_async, open_line
 from shared.settings import load
 
 
@@ -31,6 +33,53 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     with pytest.raises(WrongSetting, match=f"^{told}: ") as caught:
         load(ApiSettings)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://:s3cret@[::1]:6379/0",
+        "redis://user:s3%2Fcr%23et@redis/15",
+        "rediss://:s3cret@redis:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_an_address_of_redis(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert load(ApiSettings).redis_url == url
+    open_line(open_async(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:s3cret@127.0.0.1",
+        "REDIS://:s3cret@127.0.0.1",
+        "redis:s3cret",
+        "redis://127.0.0.1:s3cret/0",
+        "redis://127.0.0.1:99999/0?ssl_ca_certs=s3cret",
+        "redis://:s3cret/more@127.0.0.1/0",
+        "redis://:s3cret#more@127.0.0.1/0",
+        "redis://:s3cret?more@127.0.0.1/0",
+        "redis://:12/s3cret@127.0.0.1/0",
+        "redis://:12#s3cret@127.0.0.1/0",
+        "redis://:12?db=s3cret@127.0.0.1/0",
+        "redis://:s3cret[more@127.0.0.1/0",
+        "redis://:s3cret℀more@127.0.0.1/0",
+        "redis://127.0.0.1/s3cret",
+        "redis://127.0.0.1/0?socket_timeout=s3cret",
+        "redis://127.0.0.1/0?password=s3cret",
+        "redis://127.0.0.1/0?s3cret",
+        "rediss://127.0.0.1/0?ssl_cert_reqs=s3cret",
+        "unix:///run/redis.sock?db=s3cret",
+    ],
+)
+def test_what_is_no_address_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(WrongSetting, match=r"^REDIS_URL: ") as caught:
+        load(ApiSettings)
+    assert "s3cret" not in "".join(format_exception(caught.value))
 
 
 def test_half_of_tls_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
