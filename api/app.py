@@ -1,10 +1,8 @@
 """The composition root of the API: the only place that opens things and wires them together."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -27,6 +25,7 @@ from api.routes.ops import Ops
 from api.routes.storage import Storage
 from api.settings import ApiSettings
 from api.stored_keys import StoredKeys
+from api.upkeep import keep_up
 from shared.errors import Error, UnknownPath
 from shared.files.open import open_store
 from shared.metrics import HttpMetrics
@@ -34,8 +33,6 @@ from shared.queue.connect import open_async
 from shared.queue.pipe import Pipe
 from shared.queue.pokes import Pokes
 from shared.wire.webhook import load_or_create_keys
-
-_log = logging.getLogger(__name__)
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -97,10 +94,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context: Context = app.state.context
     stored = StoredKeys(context.redis, context.keyring)
     await stored.load()
-    tasks = {asyncio.create_task(context.hub.run()): "pokes are no longer heard"}
-    tasks[asyncio.create_task(stored.run())] = "changes of the keys are no longer heard"
-    for task, said in tasks.items():
-        task.add_done_callback(partial(_say_if_broken, said))
+    tasks = [
+        asyncio.create_task(keep_up(name, work)) for name, work in (("pokes", context.hub.run), ("keys", stored.run))
+    ]
     try:
         yield
     finally:
@@ -110,12 +106,6 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             with suppress(asyncio.CancelledError):
                 await task
         await context.redis.aclose()
-
-
-def _say_if_broken(said: str, task: asyncio.Task[None]) -> None:
-    """What is served goes on: streams and runs at the pace of their second looks, keys as they were."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical(said, exc_info=error)
 
 
 async def _of_router(request: Request, error: Exception) -> Response:

@@ -5,7 +5,9 @@ No secret is kept: of each only the SHA-256 of `id:secret`, whose comparison tak
 
 import hashlib
 import hmac
+import math
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,6 +76,8 @@ class Keyring:
         self._closed = required
         self._tenants: frozenset[str] = frozenset()
         self.known = known
+        self.read_s = time.monotonic() if known else -math.inf
+        """When what is kept of them was seen last, on the monotonic clock: a key may have been revoked since."""
         self._fill((), now_ms=0)
 
     def replace(self, stored: Sequence[StoredKey], *, now_ms: int) -> None:

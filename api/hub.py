@@ -60,7 +60,8 @@ class Hub:
                 await self._pokes.remove(id)
 
     async def run(self) -> None:
-        """Passes pokes on until it is cancelled."""
+        """Passes pokes on until it is cancelled. After an error it may be run again: bells ring as after a lost
+        connection. In between streams and runs go on, at the pace of their second looks."""
         async for id_ in self._pokes:
             if id_ is None:
                 self.ring_all()

@@ -58,7 +58,7 @@ def add(redis: SyncRedis, id: str, *, max_running: int | None = None, max_queued
     def made(key: StoredKey | None, now_ms: int) -> StoredKey:
         if key is not None:
             raise NotPossible(f"there is a key {id} already" + (", and it was revoked" if key.revoked else ""))
-        return StoredKey(id, (Secret(digest(credential)),), max_running, max_queued, created_ms=now_ms)
+        return StoredKey(id, (Secret(digest(credential), None),), max_running, max_queued, created_ms=now_ms)
 
     change(redis, id, made)
     return credential
@@ -72,7 +72,7 @@ def rotate(redis: SyncRedis, id: str, *, overlap_s: float) -> str:
         key, until_ms = _valid(key, id), now_ms + round(overlap_s * 1000)
         old = [replace(old, until_ms=min(until_ms, old.until_ms or until_ms)) for old in key.secrets]
         left = [secret for secret in old if secret.until_ms and secret.until_ms > now_ms]
-        return replace(key, secrets=(*left, Secret(digest(credential))))
+        return replace(key, secrets=(*left, Secret(digest(credential), None)))
 
     change(redis, id, rotated)
     return credential
@@ -167,10 +167,14 @@ def _valid(key: StoredKey | None, id: str) -> StoredKey:
         raise NotPossible(f"there is no key {id} that was made here")
     if key.revoked:
         raise NotPossible(f"the key {id} was revoked")
+    if not key.readable:
+        raise NotPossible(f"what is kept of the key {id} cannot be read by this version: it can only be revoked")
     return key
 
 
 def _row(key: StoredKey) -> tuple[str, ...]:
+    if not key.readable:
+        return key.id, tenant_of("id", key.id), "unreadable", "0", "-", "-", "-"
     made_at = (
         datetime.fromtimestamp(key.created_ms / 1000, UTC).isoformat(timespec="seconds") if key.created_ms else "-"
     )

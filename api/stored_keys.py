@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from api.auth import Keyring
 from shared.errors import ServiceUnavailable
@@ -24,15 +25,15 @@ class StoredKeys:
         self._keys: tuple[StoredKey, ...] = ()
 
     async def load(self) -> None:
-        """One look, for the start. A Redis that is away, or slow, is looked at again by `run`."""
+        """One look, for the start. What cannot be read, or not soon enough, is looked at again by `run`."""
         try:
             async with asyncio.timeout(_FIRST_S):
                 await self._look()
-        except (ServiceUnavailable, TimeoutError):
+        except Exception:  # noqa: BLE001 - an edge: `run` says what it was, and `/ready` that it lasts
             _log.warning("the keys cannot be read yet")
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled. Raises what `execute.run` does, but for a Redis that is away."""
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
@@ -43,6 +44,11 @@ class StoredKeys:
     async def _look(self) -> None:
         found = await execute.run(self._redis, commands.stored_keys(known=self._version))
         if found.keys is not None:
-            self._version, self._keys = found.version, found.keys
+            self._keys = found.keys
+            for key in found.keys:
+                if not key.readable:
+                    _log.error("what is kept of the key %s cannot be read: it is not accepted", key.id)
         if found.keys is not None or any(secret.until_ms for key in self._keys for secret in key.secrets):
             self._keyring.replace(self._keys, now_ms=found.now_ms)
+        self._version = found.version  # last: what broke off before is read once more
+        self._keyring.read_s = time.monotonic()

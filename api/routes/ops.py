@@ -62,7 +62,7 @@ class FleetGauges:
 
 class Ops:
     def __init__(self, context: Context, registry: CollectorRegistry) -> None:
-        self._probe = Probe(context.redis, context.store)
+        self._probe = Probe(context.redis, context.store, context.keyring)
         self._registry = registry
         self._gauges = FleetGauges(registry)
         self._page = files("api").joinpath("playground/index.html").read_bytes()

@@ -20,7 +20,8 @@ from redis.retry import Retry as _SyncRetry
 
 Word = str | int | float
 Reply = str | int | None | list["Reply"]
-"""Replies are text: the clients decode UTF-8."""
+"""Replies are text: the clients decode UTF-8, and what is none becomes U+FFFD. One odd value would otherwise break the
+connection, with everything that others asked on it."""
 
 
 class Line(Protocol):
@@ -66,6 +67,7 @@ def open_async(url: str, *, timeout_s: float = 5.0, connections: int = 64) -> As
     pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         decode_responses=True,
+        encoding_errors="replace",
         protocol=2,
         max_connections=connections,
         timeout=timeout_s,
@@ -113,6 +115,7 @@ def open_sync(url: str, *, timeout_s: float = 2.0) -> SyncRedis:
             url,
             single_connection_client=True,
             decode_responses=True,
+            encoding_errors="replace",
             protocol=2,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final, cast
 
+from pydantic import TypeAdapter
+
 from shared.errors import IdempotencyConflict, QueueFull, TooManyQueued
 from shared.queue.connect import Reply
 from shared.queue.records import (
@@ -23,7 +25,6 @@ from shared.queue.records import (
     Receipt,
     Rescue,
     Result,
-    Secret,
     StoredKey,
     StoredKeys,
     Submission,
@@ -34,7 +35,7 @@ from shared.queue.states import Lane, State
 EVENT_ID: Final = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 _PRESENCE: Final = frozenset(field.name for field in fields(Presence))
-_STORED_KEY: Final = frozenset(field.name for field in fields(StoredKey))
+_STORED_KEY: Final = TypeAdapter(StoredKey)
 
 Text = str | None
 
@@ -232,18 +233,22 @@ def fleet(reply: Reply) -> Fleet:
 
 
 def stored_keys(reply: Reply) -> StoredKeys:
-    now_ms, version, *rest = cast("list[Reply]", reply)
+    now_ms, version, *rest = cast("tuple[int, str, list[str]]", reply)
     stored = None
     if rest:
-        words = cast("list[str]", rest[0])
-        stored = tuple(sorted(map(_stored_key, words[1::2]), key=lambda key: key.id))
-    return StoredKeys(cast("int", now_ms), cast("str", version), stored)
+        words = rest[0]
+        keys = (_stored_key(id, text, now_ms) for id, text in zip(words[::2], words[1::2], strict=True))
+        stored = tuple(sorted(keys, key=lambda key: key.id))
+    return StoredKeys(now_ms, version, stored)
 
 
-def _stored_key(text: str) -> StoredKey:
-    said = {name: value for name, value in json.loads(text).items() if name in _STORED_KEY}
-    secrets = tuple(Secret(secret["sha256"], secret["until_ms"]) for secret in said.pop("secrets"))
-    return StoredKey(secrets=secrets, **said)
+def _stored_key(id: str, text: str, now_ms: int) -> StoredKey:
+    """A newer version may say more of it than we know. One that makes no sense is not `readable`, and made by now."""
+    try:
+        key = _STORED_KEY.validate_json(text, strict=True)
+    except ValueError:
+        key = None
+    return key if key and key.id == id and key.readable else StoredKey(id, (), created_ms=now_ms)
 
 
 def _presence(text: str) -> Presence:

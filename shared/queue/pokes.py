@@ -25,13 +25,15 @@ class Pokes:
     """Iterate it in one task, which does the reading; add and remove from any other.
 
     Yields the id of each poked request, and None once after every reconnect: then pokes may have been missed, and
-    whatever is watched must be looked at again. The iteration ends only by being cancelled.
+    whatever is watched must be looked at again. The iteration ends only by being cancelled, or by an error that no
+    lost connection explains; then another one may be begun.
     """
 
     def __init__(self, redis: AsyncRedis) -> None:
         self._redis = redis
         self._line: Line | None = None
         self._watched: dict[str, asyncio.Event] = {}
+        self._missed = False
 
     async def add(self, id: str) -> None:
         """Returns when every later poke of `id` will be heard.
@@ -52,7 +54,7 @@ class Pokes:
             await self._send("UNSUBSCRIBE", keys.poke(id))
 
     async def __aiter__(self) -> AsyncIterator[str | None]:
-        failures, missed = 0, False
+        failures = 0
         while True:
             line = open_line(self._redis)
             try:
@@ -64,16 +66,15 @@ class Pokes:
                         self._confirm(content)
                     elif kind == "pong":
                         failures = 0
-                        if missed:
-                            missed = False
+                        if self._missed:
+                            self._missed = False
                             yield None
             except RedisError:
                 failures += 1
             finally:
-                self._line = None
+                self._line, self._missed = None, True
                 with contextlib.suppress(RedisError):
                     await line.disconnect(nowait=True)
-            missed = True
             await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
 
     async def _subscribe(self, line: Line) -> None:

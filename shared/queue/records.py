@@ -6,6 +6,9 @@ own clock takes part in a decision.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from shared.queue.states import Lane, State
 
@@ -268,8 +271,8 @@ class Case:
 class Secret:
     """What is kept of a key's secret: the SHA-256 of `id:secret`, hexadecimal. None: valid until it is replaced."""
 
-    sha256: str
-    until_ms: int | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    until_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +286,11 @@ class StoredKey:
     max_queued: int | None = None
     revoked: bool = False
     created_ms: int = 0
+
+    @property
+    def readable(self) -> bool:
+        """Whether this version knows what is kept of it. One that it cannot read has no secret: nobody is let in."""
+        return self.revoked or bool(self.secrets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,12 @@ class Wire:
         for line in self._lines:
             line.dead = True
 
+    def say(self, words: bytes) -> None:
+        """To whoever listens for pokes, as if it were Redis that said it."""
+        for line in self._lines:
+            if line.pushing:
+                line.client.write(words)
+
     def cut(self) -> None:
         for line in list(self._lines):
             _abort(line)

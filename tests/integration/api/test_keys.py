@@ -1,5 +1,6 @@
 """Keys that are made, limited, rotated and revoked at run time, as a running API sees them."""
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ import httpx
 import pytest
 
 from api import keys as cli
+from api import readiness
+from api.auth import digest
 from api.routes import run as synchronous
 from api.settings import ApiSettings
 from shared.queue import commands, keys
@@ -211,6 +214,135 @@ def test_a_newer_version_may_know_more_of_a_key(redis: SyncRedis) -> None:
     known = str(redis.execute_command("HGET", keys.KEYS, "me"))
     redis.execute_command("HSET", keys.KEYS, "me", known.replace("{", '{"colour": "red", ', 1))
     assert [key.id for key in run_sync(redis, commands.stored_keys()).keys or ()] == ["me"]
+
+
+class Kept:
+    """What is kept of the keys, as somebody else may write it."""
+
+    def __init__(self, redis: SyncRedis) -> None:
+        self._redis = redis
+
+    def put(self, id: str, entry: str | bytes) -> None:
+        self._redis.execute_command("HSET", keys.KEYS, id, cast("str", entry))
+        self._redis.execute_command("INCR", keys.KEYS_VERSION)
+
+    def spoil(self) -> None:
+        """It is no hash any more: Redis itself refuses to read it."""
+        self._redis.execute_command("SET", keys.KEYS, "nonsense")
+        self._redis.execute_command("INCR", keys.KEYS_VERSION)
+
+    def mend(self) -> None:
+        self._redis.execute_command("DEL", keys.KEYS)
+        self._redis.execute_command("INCR", keys.KEYS_VERSION)
+
+
+@pytest.fixture
+def kept(redis: SyncRedis) -> Kept:
+    return Kept(redis)
+
+
+def entry(id: str, **other: object) -> str:
+    """As this version writes it, but for what is `other`."""
+    secret = {"sha256": digest(f"{id}:s3cret"), "until_ms": None}
+    return json.dumps({"id": id, "secrets": [secret], "created_ms": 1} | other)
+
+
+UNREADABLE = {
+    "text": "s3cret",
+    "bytes": b"\xff\xfe",
+    "list": "[]",
+    "nothing": "{}",
+    "nobody": entry("id", secrets=[]),
+    "renamed": entry("id", secrets=[{"hash": digest("id:s3cret")}]),
+    "endless": entry("id", secrets=[{"sha256": digest("id:s3cret")}]),
+    "no digest": entry("id", secrets=[{"sha256": "s3cret", "until_ms": None}]),
+    "until when": entry("id", secrets=[{"sha256": digest("id:s3cret"), "until_ms": "never"}]),
+    "a limit": entry("id", max_running="many"),
+    "perhaps": entry("id", revoked="perhaps"),
+    "another's": entry("other"),
+}
+
+
+@pytest.mark.parametrize("found", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_lets_nobody_in_and_keeps_nobody_from_being_revoked(
+    door: Door, redis: SyncRedis, kept: Kept, caplog: pytest.LogCaptureFixture, found: str | bytes
+) -> None:
+    """Not by the key of the settings that has the same id, either: it may be the one that was revoked."""
+    assert door.knock("id:secret").status_code == 200
+    mine = cli.add(redis, "me")
+    door.until(mine, 200)
+    kept.put("id", found)
+    door.until("id:secret", 401)
+    assert door.knock("id:s3cret").status_code == 401
+    assert [door.knock(good).status_code for good in (mine, "other:secret")] == [200, 200]
+    cli.revoke(redis, "me")
+    door.until(mine, 401)
+    assert "what is kept of the key id cannot be read" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert digest("id:s3cret") not in caplog.text
+
+
+def test_what_cannot_be_read_does_not_open_a_server(keyed: ApiSettings, kept: Kept, redis: SyncRedis) -> None:
+    kept.put("id", "{")
+    with live(keyed.model_copy(update={"api_keys": ()})) as url:
+        assert Door(url).knock("any:key").status_code == 401
+        cli.revoke(redis, "id")
+        mine = cli.add(redis, "me")
+        Door(url).until(mine, 200)
+        assert Door(url).knock("any:key").status_code == 401
+
+
+def test_keys_that_redis_refuses_to_read_are_read_as_soon_as_it_does(
+    door: Door,
+    redis: SyncRedis,
+    kept: Kept,
+    hand: Hand,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then they are as they were, and the process says that it is not ready."""
+    monkeypatch.setattr(readiness, "_KEYS_GOOD_FOR_S", 3)
+    hand.appear()
+    mine = cli.add(redis, "me")
+    door.until(mine, 200)
+
+    def ready() -> httpx.Response:
+        return httpx.get(f"{door.url}/ready", trust_env=False)
+
+    assert ready().status_code == 200
+    kept.spoil()
+    door.wait_for(lambda: ready().status_code == 503)
+    said = ready().json()
+    assert (said["redis"], said["store"], said["keys"], said["workers"]) == (True, True, False, 1)
+    assert door.knock(mine).status_code == 200
+    kept.mend()
+    door.until(mine, 401)
+    door.wait_for(lambda: ready().status_code == 200)
+    assert caplog.text.count("keys: broke off") == 1, "once is enough"
+    assert "WRONGTYPE" in caplog.text
+
+
+def test_a_start_waits_for_keys_that_redis_refuses_to_read(keyed: ApiSettings, kept: Kept, redis: SyncRedis) -> None:
+    kept.spoil()
+    with live(keyed) as url:
+        door = Door(url)
+        assert door.knock("id:secret").status_code == 503
+        assert httpx.get(f"{url}/ready", trust_env=False).json()["keys"] is False
+        kept.mend()
+        cli.revoke(redis, "other")
+        door.until("id:secret", 200)
+        assert door.knock("other:secret").status_code == 401
+
+
+def test_what_cannot_be_read_is_listed_and_can_be_revoked(redis_url: str, kept: Kept) -> None:
+    kept.put("id", "{")
+    assert run(redis_url, "list")[1].splitlines()[1].split()[2:] == ["unreadable", "0", "-", "-", "-"]
+    assert run(redis_url, "add", "id") == (1, "there is a key id already\n")
+    for verb in ("rotate", "limit"):
+        status, said = run(redis_url, verb, "id")
+        assert (status, "cannot be read" in said) == (1, True)
+    assert run(redis_url, "revoke", "id") == (0, "")
+    assert run(redis_url, "list")[1].splitlines()[1].split()[2:4] == ["revoked", "0"]
 
 
 run = partial(command, "api.keys")

@@ -25,7 +25,7 @@ def test_ready_means_a_loaded_worker(keyed: ApiSettings, hand: Hand) -> None:
     with live(keyed) as url:
         answer = httpx.get(f"{url}/ready", trust_env=False)
     assert answer.status_code == 503
-    assert answer.json() == {"status": "not ready", "redis": True, "store": True, "workers": 0}
+    assert answer.json() == {"status": "not ready", "redis": True, "store": True, "keys": True, "workers": 0}
     hand.appear()
     with live(keyed) as url:
         answer = httpx.get(f"{url}/ready", trust_env=False)
