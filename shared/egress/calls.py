@@ -38,8 +38,9 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Allow, stop: Sto
     """GETs one file. `timeout_s` bounds everything together: names, redirects, and every last byte; `stop` ends it
     before, as if the time were over or the connection had broken off.
 
-    Raises `Blocked` for an address that must not be called, at the first step or behind a redirect (five at most),
-    `TooLarge` above `max_bytes` whatever the server announced, `FetchFailed` for anything else than a 200.
+    Raises `Blocked` for an address that must not be called, or a name that has none, at the first step or behind a
+    redirect (five at most), `TooLarge` above `max_bytes` whatever the server announced, `FetchFailed` for anything else
+    than a 200.
     """
     deadline = Deadline(timeout_s, stop)
     at = urls.checked(url)

@@ -4,7 +4,10 @@ from shared.errors import Error
 
 
 class Blocked(Error):
-    """This address may not be called."""
+    """This address may not be called.
+
+    Or its name leads to none at all: a caller must not learn which of the two, nor therefore what names we have inside.
+    """
 
 
 class FetchFailed(Error):

@@ -4,6 +4,7 @@ Owns name resolution, the check of every address, and the deadline of a whole ca
 TLS happens above, by the host's name: connecting to an address changes neither SNI nor the certificate check.
 """
 
+import logging
 import queue
 import socket
 import ssl
@@ -21,6 +22,7 @@ from shared.egress.addresses import Address
 from shared.egress.allow import Allow
 from shared.egress.errors import Blocked
 
+_log = logging.getLogger(__name__)
 _CONNECT_S = 5.0
 _OPEN_PORTS = {80, 443}
 _SYSTEM_PORTS = 1024
@@ -86,7 +88,8 @@ class CheckedNetwork(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connects to the first address that answers. Raises `Blocked` if any of them must not be called."""
+        """Connects to the first address that answers. Raises `Blocked` if any of them must not be called, or there is
+        none; which of the two, only the log says."""
         del timeout, local_address, socket_options
         checked = self._check(host, port, _resolve(host, port, self._deadline))
         for number, address in enumerate(checked, start=1):
@@ -105,7 +108,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
             if self._allow.permits_address(address, port):
                 continue
             if not addresses.is_public(address):
-                raise Blocked(f"{host} is not on the public internet")
+                raise _nowhere(host, f"{address} is private, and not in EGRESS_ALLOW")
             if port not in _OPEN_PORTS and port < _SYSTEM_PORTS:
                 raise Blocked(f"Port {port} is not one of a web server")
         return found
@@ -172,8 +175,12 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
         answer = answers.get(timeout=left_s)
     except queue.Empty:
         raise httpcore.ConnectTimeout("the name was not resolved in time") from None
-    if isinstance(answer, OSError):
-        raise httpcore.ConnectError(f"the name {host} cannot be resolved") from answer
-    if isinstance(answer, ValueError):
-        raise Blocked(f"{host} is not on the public internet") from answer
+    if isinstance(answer, (OSError, ValueError)):
+        raise _nowhere(host, answer)
     return answer
+
+
+def _nowhere(host: str, why: object) -> Blocked:
+    """In the same words for every host: strangers would find out which names of our network there are."""
+    _log.info("%s is not called: %s", host, why)
+    return Blocked(f"{host} leads to no address on the public internet")

@@ -1,6 +1,7 @@
 """Getting a picture from real servers: friendly, broken and hostile ones."""
 
 import gzip
+import logging
 import socket
 import time
 import zlib
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.egress import Allow, Blocked, Fetched, FetchFailed, TooLarge, fetch
+from shared.egress import Allow, Blocked, Fetched, FetchFailed, TooLarge, fetch, post
 from tests.integration.egress.web import Answer, WebServer, says
 
 NOBODY = Allow()
@@ -238,6 +239,34 @@ def test_nobody_there_is_a_failure(web: WebServer, allow: Allow) -> None:
         _fetch(web.url, allow)
 
 
-def test_an_unknown_name_is_a_failure() -> None:
-    with pytest.raises(FetchFailed):
-        _fetch("http://nobody.invalid/", NOBODY)
+def _get(url: str) -> object:
+    return _fetch(url, NOBODY)
+
+
+def _post(url: str) -> object:
+    return post(url, b"{}", {}, timeout_s=10, allow=NOBODY)
+
+
+@pytest.mark.parametrize("call", [_get, _post])
+def test_a_name_inside_sounds_like_one_that_there_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: Callable[[str], object]
+) -> None:
+    """Or else strangers could ask for the names of our network. The operator is told which it was."""
+    resolve: Callable[..., list[Any]] = socket.getaddrinfo
+
+    def answer(host: str, *args: Any, **options: Any) -> list[Any]:
+        return resolve("127.0.0.1" if host == "redis" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    caplog.set_level(logging.INFO, "shared.egress")
+    hosts = ("redis", "nobody.invalid", "10.0.0.1", "x" * 64)
+    said: set[tuple[type[Exception], str]] = set()
+    for host in hosts:
+        with pytest.raises((Blocked, FetchFailed)) as caught:
+            call(f"http://{host}/")
+        said.add((caught.type, str(caught.value).replace(host, "HOST")))
+    assert said == {(Blocked, "HOST leads to no address on the public internet")}
+    logged = [record.getMessage() for record in caplog.records if record.name == "shared.egress.network"]
+    assert [line.split(" ", 1)[0] for line in logged] == list(hosts)
+    assert "127.0.0.1 is private" in logged[0]
+    assert "private" not in logged[1]

@@ -1,5 +1,6 @@
 """Pictures from the world: fetched once, checked, and refused with the reason where they do not come."""
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,15 @@ def test_a_private_address_is_refused_without_a_call(floor: Floor, there: Receiv
         item = floor.problem(served(floor, workplace, there.url))
     assert item["type"] == "file_download_error"
     assert there.calls.empty()
+
+
+def test_a_name_inside_sounds_like_one_that_there_is_not(floor: Floor) -> None:
+    with open_workplace(floor) as workplace:
+        said = {
+            json.dumps(floor.problem(served(floor, workplace, f"http://{host}/"))).replace(host, "HOST")
+            for host in ("localhost", "nobody.invalid")
+        }
+    assert len(said) == 1, said
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "data:image/png;base64,AAAA", "http://", "?"])
