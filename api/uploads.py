@@ -14,18 +14,18 @@ from typing import BinaryIO, cast
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from api.body import too_large
 from api.context import Context, header
 from api.grants import Grant, Grants, Purpose, is_grant, over
 from api.spool import spooled
 from shared.errors import BadCredentials, BadRequest, TooLarge
 from shared.files import keys
-from shared.files.base import AlreadyThere, Part, PartsMismatch, Stat
+from shared.files.base import PARTS_S, AlreadyThere, Part, PartsMismatch, PartsTooLarge, Stat
 from shared.files.disposition import content_type
 from shared.queue import commands
 from shared.wire.headers import AUTHORIZATION, LIFECYCLE_PREFERENCE, UPLOAD_LIFECYCLE, lifetime_s
 
 _FILE_S = 3600
-_PARTS_S = 24 * 3600
 _PUT_S = 600
 """In which the store takes a file that is here, at the longest."""
 
@@ -83,7 +83,7 @@ class Uploads:
             content_type=place.content_type,
             expires_at=self._expires_at(place, later_s=_FILE_S),
         )
-        until_s = int(time.time()) + _PARTS_S
+        until_s = int(time.time()) + PARTS_S
         return replace(place, purpose=Purpose.PARTS, upload=upload, until_s=until_s)
 
     async def receive(self, request: Request, place: Grant) -> Stat:
@@ -102,12 +102,21 @@ class Uploads:
                 return await run_in_threadpool(self._same, place.key, body)
 
     async def receive_part(self, request: Request, place: Grant, number: int) -> Part:
-        """One part; it may be sent again. Raises `BadRequest` for a number that no upload needs."""
+        """One part; it may be sent again, and the last one counts.
+
+        Raises `BadRequest` for a number that no upload needs, `TooLarge` where all parts together are, and what
+        `receive` does of its body. What is kept of one upload is no more than one file may be, but for parts that are
+        in flight at once.
+        """
         most_bytes = self.context.settings.max_upload_bytes
         if not 1 <= number <= min(_MOST_PARTS, most_bytes // _SMALLEST_PART_BYTES + 1):
             raise BadRequest(f"There is no part {number}")
         async with self._spooled(request, place, min(_PART_BYTES, most_bytes)) as body:
-            return await run_in_threadpool(self.context.store.put_part, place.key, place.upload, number, body)
+            put = partial(self.context.store.put_part, most_bytes=most_bytes)
+            try:
+                return await run_in_threadpool(put, place.key, place.upload, number, body)
+            except PartsTooLarge as error:
+                raise too_large(most_bytes) from error
 
     async def complete(self, place: Grant, body: object) -> Stat:
         """Joins the parts that the body names. Raises `BadRequest` where they are not those that came, `TooLarge`."""

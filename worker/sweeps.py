@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from shared.files.base import Store, StoreUnavailable
+from shared.files.base import PARTS_S, Store, StoreUnavailable
 from shared.queue import commands, execute
 from shared.queue.connect import SyncRedis
 
@@ -19,7 +19,8 @@ _MOST_FAILURES: Final = 5
 """In one round: then it is the store, and not the files."""
 _AGAIN_MS: Final = 600_000
 _UNFINISHED_EVERY_S: Final = 3600.0
-_UNFINISHED_AFTER: Final = timedelta(days=1)
+_UNFINISHED_AFTER: Final = timedelta(seconds=PARTS_S, hours=1)
+"""With an hour for who began late, for clocks that differ and for the joining of the parts."""
 
 
 class Sweep:

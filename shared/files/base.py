@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from shared.errors import Error
+
+PARTS_S: Final = 24 * 3600
+"""How long whoever began an upload in parts may take for it, in seconds."""
 
 
 class FileMissing(Error):
@@ -29,6 +32,10 @@ class AlreadyThere(Error):
 
 class PartsMismatch(Error):
     """The named parts are not the ones that were uploaded."""
+
+
+class PartsTooLarge(Error):
+    """The parts together are larger than they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +117,25 @@ class Store(Protocol):
         """An upload id. Parts may then arrive in any order, several at once, and again."""
         ...
 
-    def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part: ...
+    def put_part(self, key: str, upload: str, number: int, content: BinaryIO, *, most_bytes: int) -> Part:
+        """Takes the place of what came under this number before. Of two that are sent at once, either may stay.
+
+        Raises `PartsTooLarge` where it and all other numbers together have more than `most_bytes`, and what was there
+        stays. Parts that are in flight at once may pass that bound together, by no more than their own bytes; in a
+        folder only those of different machines. Raises `FileMissing` once the upload is completed or dropped.
+        """
+        ...
 
     def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
         """Joins the named parts in the order of their numbers. Once done, doing it again answers the same.
 
-        Raises `PartsMismatch` where one was never uploaded, or is too small to be joined.
+        Raises `PartsMismatch` where one was never uploaded, has been replaced, or is too small to be joined.
         """
         ...
 
     def drop_unfinished(self, *, before: datetime) -> int:
-        """Removes what uploads begun before then left behind without completing, and says how many those were."""
+        """Removes uploads begun before then and not completed, and says how many those were. Whether parts still come
+        is no matter."""
         ...
 
     def check(self) -> None:

@@ -5,7 +5,7 @@ credentials, the region and the endpoint by its own names (AWS_ACCESS_KEY_ID, AW
 AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, profiles, instance roles). Nothing else imports boto3.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -61,6 +61,11 @@ class Bucket:
         """
         with answering():
             return getattr(self._client, operation)(Bucket=self.name, **arguments)
+
+    def pages(self, operation: str, **arguments: object) -> Iterator[dict[str, Any]]:
+        """The answers of an operation that lists, until nothing is left. Raises as `call` does, at any of them."""
+        with answering():
+            yield from self._client.get_paginator(operation).paginate(Bucket=self.name, **arguments)
 
     def sign(self, operation: str, expires_s: int, **arguments: str) -> str:
         """An address that anybody may call for so long, made without asking the server."""

@@ -4,7 +4,7 @@
     root/results/3f/a.png           the content of key results/3f/a.png
     root/results/3f/.a.png.json     what is known about it; there before the content is, and until after it is gone
     root/.incoming/             files being written
-    root/.parts/{upload}/       parts of uploads that are not complete
+    root/.parts/{upload}/       parts of an upload that is not complete, each under its number and its etag
 
 Names beginning with a dot are no keys, so nothing collides. Knows nothing of HTTP.
 """
@@ -31,6 +31,7 @@ from shared.files.base import (
     OnDisk,
     Part,
     PartsMismatch,
+    PartsTooLarge,
     Stat,
     StoreUnavailable,
 )
@@ -109,44 +110,48 @@ class LocalStore:
             (folder / "about.json").write_text(About(content_type, "", expires_at).to_json())
         return upload
 
-    def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part:
+    def put_part(self, key: str, upload: str, number: int, content: BinaryIO, *, most_bytes: int) -> Part:
         folder = self._upload(key, upload)
         if not folder.is_dir():
             raise FileMissing
         with _writing():
-            path, _, etag = self._receive(content)
-            path.replace(folder / f"{number}-{etag}")
+            path, size_bytes, etag = self._receive(content)
+            try:
+                with _alone(folder):
+                    earlier = set(folder.glob(f"{number}-*"))
+                    others = set(folder.glob("*-*")) - earlier
+                    if sum(map(_size_bytes, others)) + size_bytes > most_bytes:
+                        raise PartsTooLarge
+                    target = path.replace(folder / f"{number}-{etag}")
+                    durable.sync_folder(folder)
+                    for part in earlier - {target}:  # listed before ours came: of two machines none removes both
+                        part.unlink(missing_ok=True)
+            finally:
+                path.unlink(missing_ok=True)
         return Part(number, etag)
 
     def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
         folder = self._upload(key, upload)
-        if not folder.is_dir():
-            return self.stat(key)
-        paths = _in_order(folder, parts)
-        etag = hashlib.sha256("".join(path.name for path in paths).encode()).hexdigest()
-        with _writing(), suppress(AlreadyThere):
-            try:
-                begun = About.from_json((folder / "about.json").read_text())
-                path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
-            except (FileMissing, FileNotFoundError):  # the same call, sent twice, was quicker elsewhere
-                return self.stat(key)
+        with _writing(), suppress(FileMissing, AlreadyThere), _alone(folder):
+            begun = About.from_json((folder / "about.json").read_text())
+            paths = _in_order(folder, parts)
+            etag = hashlib.sha256("".join(path.name for path in paths).encode()).hexdigest()
+            path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
             about = About(begun.content_type, etag, begun.expires_at)
             stat = self._publish(key, path, path.stat().st_size, about, only_new=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             return stat
-        return self.stat(key)  # completed twice at once: the first of them counts
+        return self.stat(key)  # it was completed before, or twice at once: the first of them counts
 
     def drop_unfinished(self, *, before: datetime) -> int:
-        dropped = 0
         with _writing():
-            for folder in self._parts.iterdir():
-                if folder.stat().st_mtime < before.timestamp():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    dropped += 1
+            old = [folder for folder in self._parts.iterdir() if _is_older(_begun(folder), before)]
+            for folder in old:
+                _remove(folder)
             for path in self._incoming.iterdir():
-                if path.stat().st_mtime < before.timestamp():
+                if _is_older(path, before):
                     path.unlink(missing_ok=True)
-        return dropped
+        return len(old)
 
     def check(self) -> None:
         with _writing():
@@ -228,6 +233,40 @@ def _in_order(folder: Path, parts: Sequence[Part]) -> list[Path]:
     if not parts or len(numbers) != len(parts) or len(paths) != len(parts) or not all(map(Path.is_file, paths)):
         raise PartsMismatch
     return paths
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """With the parts of one upload, on this machine. Raises `FileMissing` where they are gone, or go meanwhile."""
+    try:
+        with durable.alone(folder):
+            yield
+    except FileNotFoundError as error:
+        raise FileMissing from error
+
+
+def _begun(folder: Path) -> Path:
+    """What is as old as the upload: its folder gets younger with each part."""
+    about = folder / "about.json"
+    return about if about.exists() else folder
+
+
+def _is_older(path: Path, moment: datetime) -> bool:
+    with suppress(FileNotFoundError):  # it was being written, and has got its place
+        return path.stat().st_mtime < moment.timestamp()
+    return False
+
+
+def _size_bytes(path: Path) -> int:
+    with suppress(FileNotFoundError):  # another machine replaced it
+        return path.stat().st_size
+    return 0
+
+
+def _remove(folder: Path) -> None:
+    """All parts of an upload at once, so that none comes in between, and after a crash there are not only some."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder.rename(f"{folder}.gone"), ignore_errors=True)
 
 
 @contextmanager

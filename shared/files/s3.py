@@ -19,6 +19,7 @@ from shared.files.base import (
     Location,
     Part,
     PartsMismatch,
+    PartsTooLarge,
     Stat,
     StoreUnavailable,
 )
@@ -106,8 +107,13 @@ class S3Store:
         about = _about(content_type, expires_at)
         return str(self._bucket.call("create_multipart_upload", Key=_checked(key), **about)["UploadId"])
 
-    def put_part(self, key: str, upload: str, number: int, content: BinaryIO) -> Part:
-        answer = self._bucket.call("upload_part", Key=_checked(key), UploadId=upload, PartNumber=number, Body=content)
+    def put_part(self, key: str, upload: str, number: int, content: BinaryIO, *, most_bytes: int) -> Part:
+        place = {"Key": _checked(key), "UploadId": upload}
+        parts = [part for page in self._bucket.pages("list_parts", **place) for part in page.get("Parts", [])]
+        others_bytes = sum(part["Size"] for part in parts if part["PartNumber"] != number)
+        if others_bytes + _left(content) > most_bytes:
+            raise PartsTooLarge
+        answer = self._bucket.call("upload_part", **place, PartNumber=number, Body=content)
         return Part(number, answer["ETag"].strip('"'))
 
     def complete_multipart(self, key: str, upload: str, parts: Sequence[Part]) -> Stat:
@@ -122,8 +128,8 @@ class S3Store:
         return self.stat(key)
 
     def drop_unfinished(self, *, before: datetime) -> int:
-        uploads: list[dict[str, Any]] = self._bucket.call("list_multipart_uploads").get("Uploads", [])
-        old = [upload for upload in uploads if upload["Initiated"] < before]
+        pages = self._bucket.pages("list_multipart_uploads")
+        old = [upload for page in pages for upload in page.get("Uploads", []) if upload["Initiated"] < before]
         for upload in old:
             with suppress(FileMissing):
                 self._bucket.call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])

@@ -390,19 +390,6 @@ def test_too_much_is_too_large(api: httpx.Client) -> None:
 
 
 @on_both_stores
-def test_parts_that_are_too_much_together_are_too_large(api: httpx.Client) -> None:
-    begun = api.post("/files/upload/multipart", headers=KEY).json()
-    url = f"{begun['access_url']}/multipart/{begun['uploadId']}"
-    parts: list[dict[str, object]] = []
-    for number in range(1, 4):
-        answer = httpx.put(f"{url}/{number}", headers=KEY, content=b"x" * 9 * MIB, trust_env=False, timeout=60)
-        parts.append(answer.raise_for_status().json())
-
-    assert httpx.post(f"{url}/complete", headers=KEY, json={"parts": parts}, trust_env=False).status_code == 413
-    assert _get(begun["access_url"]).status_code == 404
-
-
-@on_both_stores
 def test_a_lifetime_is_kept(api: httpx.Client) -> None:
     for name in ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference"):
         upload_url, file_url = _initiate(api, **{name: json.dumps({"expiration_duration_seconds": 120})})

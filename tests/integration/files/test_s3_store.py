@@ -2,14 +2,17 @@
 
 import re
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
 
 import httpx
 import pytest
 
 from shared.errors import WrongSetting
 from shared.files import keys
-from shared.files.base import Elsewhere, Store, StoreUnavailable
+from shared.files.base import Elsewhere, PartsTooLarge, Store, StoreUnavailable
 from shared.files.bucket import Bucket
 from shared.files.open import open_store
 from shared.files.s3 import S3Store
@@ -123,3 +126,26 @@ def test_an_address_of_no_store_is_named(url: str, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(WrongSetting, match="STORAGE_URL"):
         open_store(Settings())
+
+
+class ShortPages(Bucket):
+    """Two a page, where S3's own pages have a thousand."""
+
+    def pages(self, operation: str, **arguments: object) -> Iterator[dict[str, Any]]:
+        limit = {"list_parts": "MaxParts", "list_multipart_uploads": "MaxUploads"}[operation]
+        return super().pages(operation, **arguments, **{limit: 2})
+
+
+def test_all_parts_and_all_uploads_count_however_many_they_are(store: S3Store, s3_bucket: str) -> None:
+    short = S3Store(ShortPages(s3_bucket))
+    key = keys.upload("a.bin")
+    uploads = [short.begin_multipart(key, content_type="a/b", expires_at=None) for _ in range(5)]
+    for number in range(1, 6):
+        short.put_part(key, uploads[0], number, BytesIO(b"xx"), most_bytes=10)
+
+    with pytest.raises(PartsTooLarge):
+        short.put_part(key, uploads[0], 6, BytesIO(b"x"), most_bytes=10)
+    short.put_part(key, uploads[0], 5, BytesIO(b"yy"), most_bytes=10)
+
+    assert short.drop_unfinished(before=datetime.now(UTC) + timedelta(hours=1)) == 5
+    assert store.drop_unfinished(before=datetime.now(UTC) + timedelta(hours=1)) == 0

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from shared.files import keys
-from shared.files.base import AlreadyThere, Elsewhere, FileMissing, OnDisk, Part, PartsMismatch, Store
+from shared.files.base import AlreadyThere, Elsewhere, FileMissing, OnDisk, Part, PartsMismatch, PartsTooLarge, Store
 from shared.files.open import open_store
 from shared.settings import Settings
 
@@ -26,6 +27,10 @@ def _put(store: Store, content: bytes = b"0123456789", expires_at: datetime | No
 
 def _read(store: Store, key: str, start: int = 0, length: int | None = None) -> bytes:
     return b"".join(store.read(key, start=start, length=length))
+
+
+def _send(store: Store, key: str, upload: str, number: int, content: bytes, *, most_bytes: int = 1024 * MIB) -> Part:
+    return store.put_part(key, upload, number, BytesIO(content), most_bytes=most_bytes)
 
 
 def _get(store: Store, key: str) -> bytes:
@@ -87,7 +92,7 @@ def test_a_missing_file_is_missing_everywhere(store: Store) -> None:
     with pytest.raises(FileMissing):
         store.read(key, length=0)
     with pytest.raises(FileMissing):
-        store.put_part(key, "0" * 32, 1, BytesIO(b"x"))
+        _send(store, key, "0" * 32, 1, b"x")
     store.delete(key)
 
 
@@ -177,10 +182,10 @@ def test_parts_arrive_in_any_order_and_again(store: Store) -> None:
     first, second, third = os.urandom(5 * MIB), os.urandom(5 * MIB), b"the end"
     upload = store.begin_multipart(key, content_type="video/mp4", expires_at=SOON)
 
-    end = store.put_part(key, upload, 3, BytesIO(third))
-    store.put_part(key, upload, 1, BytesIO(b"a first try that broke off"))
-    begin = store.put_part(key, upload, 1, BytesIO(first))
-    middle = store.put_part(key, upload, 2, BytesIO(second))
+    end = _send(store, key, upload, 3, third)
+    _send(store, key, upload, 1, b"a first try that broke off")
+    begin = _send(store, key, upload, 1, first)
+    middle = _send(store, key, upload, 2, second)
     with pytest.raises(FileMissing):
         store.stat(key)
     stat = store.complete_multipart(key, upload, [end, begin, middle])
@@ -194,7 +199,7 @@ def test_parts_arrive_in_any_order_and_again(store: Store) -> None:
 def test_completing_again_answers_the_same(store: Store) -> None:
     key = keys.upload("movie.mp4")
     upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
-    part = store.put_part(key, upload, 1, BytesIO(b"all of it"))
+    part = _send(store, key, upload, 1, b"all of it")
 
     assert store.complete_multipart(key, upload, [part]) == store.complete_multipart(key, upload, [part])
 
@@ -202,7 +207,7 @@ def test_completing_again_answers_the_same(store: Store) -> None:
 def test_only_uploaded_parts_can_be_joined(store: Store) -> None:
     key = keys.upload("movie.mp4")
     upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
-    part = store.put_part(key, upload, 1, BytesIO(b"real"))
+    part = _send(store, key, upload, 1, b"real")
 
     for parts in ([], [part, part], [Part(2, part.etag)], [Part(1, "0" * 32)], [Part(1, "../../about.json")]):
         with pytest.raises(PartsMismatch):
@@ -210,29 +215,80 @@ def test_only_uploaded_parts_can_be_joined(store: Store) -> None:
     assert store.complete_multipart(key, upload, [part]).size_bytes == 4
 
 
+def test_a_part_that_is_sent_again_takes_the_place_of_the_one_before(store: Store) -> None:
+    key = keys.upload("movie.mp4")
+    upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
+    before = _send(store, key, upload, 1, b"before")
+    other = _send(store, key, upload, 11, b"another number")
+    after = _send(store, key, upload, 1, b"after")
+
+    with pytest.raises(PartsMismatch):
+        store.complete_multipart(key, upload, [before])
+    assert before != after
+    assert store.complete_multipart(key, upload, [other]).size_bytes == 14
+
+
+def test_what_is_sent_again_is_what_is_joined(store: Store) -> None:
+    key = keys.upload("movie.mp4")
+    upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
+    parts = [_send(store, key, upload, 1, content) for content in (b"first", b"second", b"second")]
+
+    store.complete_multipart(key, upload, parts[-1:])
+
+    assert _read(store, key) == b"second"
+
+
+def test_parts_have_at_most_so_many_bytes_together(store: Store) -> None:
+    key = keys.upload("movie.mp4")
+    upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
+    first = _send(store, key, upload, 1, b"123456", most_bytes=10)
+    _send(store, key, upload, 2, b"1234", most_bytes=10)
+
+    for number, content in ((3, b"1"), (1, b"1234567"), (2, b"12345"), (4, b"12345678901")):
+        with pytest.raises(PartsTooLarge):
+            _send(store, key, upload, number, content, most_bytes=10)
+    _send(store, key, upload, 2, b"123", most_bytes=10)
+    _send(store, key, upload, 3, b"1", most_bytes=10)
+    with pytest.raises(PartsTooLarge):
+        _send(store, key, upload, 3, b"12", most_bytes=10)
+
+    assert store.complete_multipart(key, upload, [first]).size_bytes == 6, "what is refused replaces nothing"
+
+
 def test_an_upload_belongs_to_one_key(store: Store) -> None:
     key, other = keys.upload("mine.bin"), keys.upload("theirs.bin")
     upload = store.begin_multipart(key, content_type="text/plain", expires_at=None)
-    part = store.put_part(key, upload, 1, BytesIO(b"mine"))
+    part = _send(store, key, upload, 1, b"mine")
 
     with pytest.raises(FileMissing):
-        store.put_part(other, upload, 1, BytesIO(b"theirs"))
+        _send(store, other, upload, 1, b"theirs")
     with pytest.raises(FileMissing):
         store.complete_multipart(other, upload, [part])
     with pytest.raises(FileMissing):
-        store.put_part(key, "../" + upload, 1, BytesIO(b"x"))
+        _send(store, key, "../" + upload, 1, b"x")
 
 
 def test_unfinished_uploads_are_dropped_when_they_are_old(store: Store) -> None:
     key = keys.upload("movie.mp4")
     upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
-    part = store.put_part(key, upload, 1, BytesIO(b"all of it"))
+    part = _send(store, key, upload, 1, b"all of it")
 
     assert store.drop_unfinished(before=datetime.now(UTC) - timedelta(hours=1)) == 0
     assert store.drop_unfinished(before=datetime.now(UTC) + timedelta(hours=1)) == 1
 
     with pytest.raises(FileMissing):
         store.complete_multipart(key, upload, [part])
+
+
+def test_parts_that_come_do_not_make_an_upload_younger(store: Store) -> None:
+    key = keys.upload("movie.mp4")
+    upload = store.begin_multipart(key, content_type="video/mp4", expires_at=None)
+    time.sleep(1.5)  # a server may tell whole seconds only
+    later = datetime.now(UTC)
+    time.sleep(0.1)  # and a disk's clock goes in small steps
+    _send(store, key, upload, 1, b"still coming")
+
+    assert store.drop_unfinished(before=later) == 1
 
 
 def test_two_openings_of_one_place_see_one_id(store: Store) -> None:
