@@ -191,6 +191,7 @@ def preview(id: str) -> Command[Preview | None]:
 
 
 def result(id: str) -> Command[Result | None]:
+    """None, too, for one that is past its life and stays for its webhook only."""
     return Command(scripts.load("result"), (keys.request(id),), (), decode.result)
 
 

@@ -147,6 +147,8 @@ def preview(reply: Reply) -> Preview | None:
 
 
 def result(reply: Reply) -> Result | None:
+    if reply is None:
+        return None
     state, tenant, status, body, body_key, error_type, start_timed_out = cast("list[Text]", reply)
     if state is None:
         return None

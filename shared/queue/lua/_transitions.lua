@@ -8,6 +8,13 @@ local function keep_picture(id, f, ttl_s)
   end
 end
 
+-- From now on a result that is a file is due at `at_ms`.
+local function keep_body(body_key, at_ms)
+  if body_key then
+    redis.call('ZADD', K.files, 'XX', at_ms, body_key)
+  end
+end
+
 -- queued or running → final. `f` is what control() gave; f.state tells which indexes to leave.
 local function conclude(id, f, outcome, retention_s)
   local key, fields = K.request .. id, {'finished', NOW}
@@ -36,6 +43,7 @@ local function conclude(id, f, outcome, retention_s)
     redis.call('ZADD', K.webhooks, NOW, id)
     redis.call('HSET', key, 'expires', expires)
     ttl_s = math.max(ttl_s, UNTOLD_TTL_S)
+    keep_body(outcome.body_key, NOW + ttl_s * 1000)
   end
   redis.call('EXPIRE', key, ttl_s)
   redis.call('EXPIRE', K.events .. id, ttl_s)

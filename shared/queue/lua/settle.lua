@@ -1,5 +1,6 @@
 -- Purpose: record how the delivery of a webhook went.
--- Guarantee: ignored unless it speaks of the latest attempt. After the last one the request's own life counts again.
+-- Guarantee: ignored unless it speaks of the latest attempt. After the last one the request's own life counts again,
+--   for it and for a result that is a file.
 -- KEYS: 1 the request (hash)
 -- ARGV: 1 id, 2 attempt, 3 ms until the next attempt or '', 4 whether it was delivered (1 or 0)
 -- Returns: 1 if recorded, 0 if ignored
@@ -12,8 +13,9 @@ if ARGV[4] == '0' and ARGV[3] ~= '' then
 else
   redis.call('ZREM', K.webhooks, ARGV[1])
   redis.call('HSET', KEYS[1], 'webhook_delivered', ARGV[4])
-  local expires = redis.call('HGET', KEYS[1], 'expires')
+  local expires, body_key = unpack(redis.call('HMGET', KEYS[1], 'expires', 'body_key'))
   if expires then
+    keep_body(body_key, expires)
     redis.call('PEXPIREAT', K.events .. ARGV[1], expires)
     redis.call('PEXPIREAT', KEYS[1], expires)
   end

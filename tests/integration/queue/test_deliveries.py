@@ -1,14 +1,18 @@
 """Promises of deliver and settle, of the agreed store, and of the files that expire."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.queue import commands, keys
-from shared.queue.records import Delivery
+from shared.queue.records import Delivery, Outcome
 from shared.queue.scripts import UNTOLD_TTL_S
 from shared.queue.states import State
 from tests.integration.queue.line import RETENTION_S, SUCCESS, Line
 
 SOON_MS = 60_000
+FILE = "results/a/c/result.json"
+LARGE = replace(SUCCESS, body="", body_key=FILE)
 
 
 @pytest.fixture
@@ -74,6 +78,49 @@ def test_a_request_outlives_its_webhook_however_short_its_life_is(line: Line) ->
     settle(line, 2, delivered=True)
     for key in (keys.request("a"), keys.events("a")):
         assert line.ttl_s(key) == pytest.approx(RETENTION_S, abs=1)
+
+
+@pytest.mark.parametrize("verdict", [{"delivered": True}, {}], ids=["delivered", "given up"])
+def test_a_result_that_is_a_file_stays_until_its_webhook_is_settled(line: Line, verdict: dict[str, bool]) -> None:
+    line.submit("a", webhook_url="http://hook")
+    began_ms = line.view("a").now_ms
+    line.do(commands.expect_files([FILE], began_ms + RETENTION_S * 1000))
+    line.finish(line.take(), LARGE)
+    until_settled = pytest.approx(began_ms + UNTOLD_TTL_S * 1000, abs=5000)
+    assert line.due_ms(FILE) == until_settled
+    take(line)
+    settle(line, 1, retry_in_ms=SOON_MS)
+    assert line.due_ms(FILE) == until_settled
+    pass_time(line, "a")
+    take(line)
+    settle(line, 2, **verdict)
+    assert line.due_ms(FILE) == pytest.approx(began_ms + RETENTION_S * 1000, abs=5000)
+
+
+def test_a_result_that_is_a_file_lives_as_long_as_was_said_where_nobody_is_to_be_told(line: Line) -> None:
+    line.submit("a")
+    line.do(commands.expect_files([FILE], 5))
+    line.finish(line.take(), LARGE)
+    assert line.due_ms(FILE) == 5
+
+
+def test_a_file_that_is_gone_is_not_expected_again(line: Line) -> None:
+    line.submit("a", webhook_url="http://hook")
+    line.finish(line.take(), LARGE)
+    take(line)
+    settle(line, 1, delivered=True)
+    assert line.redis.execute_command("EXISTS", keys.FILES) == 0
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, LARGE], ids=["inside", "a file"])
+def test_one_past_its_own_life_is_kept_for_its_webhook_only(line: Line, outcome: Outcome) -> None:
+    line.submit("a", webhook_url="http://hook")
+    line.finish(line.take(), outcome)
+    assert line.do(commands.result("a")) is not None
+    line.redis.execute_command("HSET", keys.request("a"), "expires", line.view("a").now_ms)
+    assert line.do(commands.result("a")) is None
+    [delivery] = take(line)
+    assert (delivery.body, delivery.body_key) == (outcome.body, outcome.body_key)
 
 
 def test_one_that_has_outlived_its_own_life_goes_with_its_webhook(line: Line, due: Delivery) -> None:

@@ -120,6 +120,25 @@ class TestWhatIsSent:
             over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=key))
             assert json.loads(there.next().body)["payload"] == BODY
 
+    def test_a_result_that_lies_in_the_store_is_told_the_same_after_its_own_life(
+        self, floor: Floor, there: Receiver
+    ) -> None:
+        key = result_body("some-id", "some-claim")
+        floor.store.put(key, json.dumps(BODY).encode(), content_type="application/json", expires_at=None)
+        floor.do(commands.expect_files([key], 1))
+        id = over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=key), keep_io=False)
+        floor.redis.execute_command("HSET", keys.request(id), "expires", 1)
+        there.answer = sequence(500)
+        with courier(floor, sweep_s=0.05, webhook_retry_s=(1.0,)):
+            first, second = there.next().body, there.next().body
+            assert first == second
+            assert json.loads(second)["payload"] == BODY
+            deadline_s = time.monotonic() + DEADLINE_S
+            while floor.redis.execute_command("EXISTS", keys.FILES):
+                assert time.monotonic() < deadline_s, "nobody needs it any more"
+                threading.Event().wait(0.02)
+        assert floor.do(commands.result(id)) is None
+
     def test_a_result_that_is_gone_is_told_as_unreadable(self, floor: Floor, there: Receiver) -> None:
         with courier(floor):
             over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key="results/gone/gone/result.json"))
