@@ -67,14 +67,16 @@ def publish(context: Context, order: Order, painting: Painting) -> Outcome:
         has_nsfw_concepts=list(painting.flagged),
         prompt=order.wanted.prompt,
     )
-    return _outcome(context, order, painting, output.to_json())
+    return _outcome(context, order, painting, output)
 
 
-def _outcome(context: Context, order: Order, painting: Painting, body: str) -> Outcome:
-    """A large body goes into the store: in Redis it would make everybody else wait."""
-    key, content = None, body.encode()
-    if len(content) > _LARGEST_IN_QUEUE_BYTES:
+def _outcome(context: Context, order: Order, painting: Painting, output: wire.Output) -> Outcome:
+    """A large body goes into the store: in Redis it would make everybody else wait. It is kept as a webhook has it, so
+    that the courier can post it in pieces."""
+    key, body = None, output.to_json()
+    if len(body.encode()) > _LARGEST_IN_QUEUE_BYTES:
         key, body = keys.result_body(order.attempt.held.id, order.attempt.held.claim), ""
+        content = output.to_webhook_json().encode()
         _put_all(context, {key: pictures.Encoded(content, "application/json", "json")}, order.result_until_ms)
     return Outcome(
         state=State.SUCCEEDED,

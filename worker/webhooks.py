@@ -3,15 +3,17 @@
 The queue keeps what is due and how often it was tried, so nothing is lost with this process. Knows no engine.
 No tenant gets more than half of the threads that the others leave it, so nobody holds up everybody; and no target of
 a tenant gets more than a quarter of all before it has answered promptly, or when it fails or dawdles.
+However large a result is, a piece of it is held at a time: it is read once to be signed and once more to be posted.
 """
 
+import hashlib
 import logging
 import math
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -137,31 +139,36 @@ class Webhooks:
     def _deliver(self, delivery: Delivery) -> bool:
         """One POST, signed anew; anything but a 2xx is a failure, a redirect too."""
         try:
-            body = self._payload(delivery)
+            sha256, length = _measured(self._body(delivery))
             headers = webhook.signed_headers(
                 self._keys,
                 request_id=delivery.id,
                 user_id=delivery.tenant or _ANONYMOUS,
                 timestamp_s=int(time.time()),
-                body=body,
-            )
-            status = egress.post(delivery.url, body, headers, timeout_s=self._terms.timeout_s, allow=self._terms.allow)
+                sha256=sha256,
+            ) | {"Content-Length": str(length)}
+            body, timeout_s = self._body(delivery), self._terms.timeout_s
+            status = egress.post(delivery.url, body, headers, timeout_s=timeout_s, allow=self._terms.allow)
         except (egress.Blocked, egress.FetchFailed, StoreUnavailable) as error:
             _log.info("webhook: %s", error, extra=_fields(delivery))
             return False
         _log.info("webhook answered %d", status, extra=_fields(delivery))
         return 200 <= status < 300
 
-    def _payload(self, delivery: Delivery) -> bytes:
-        """The same bytes at every attempt."""
-        body = delivery.body
-        if delivery.body_key is not None:
-            try:
-                body = b"".join(self._store.read(delivery.body_key)).decode()
-            except FileMissing:
-                body = ""
-        succeeded = delivery.state is State.SUCCEEDED
-        return webhook.payload(delivery.id, succeeded=succeeded, status=delivery.status, body=body)
+    def _body(self, delivery: Delivery) -> Iterator[bytes]:
+        """The same bytes at every attempt, in pieces."""
+        id, succeeded, status = delivery.id, delivery.state is State.SUCCEEDED, delivery.status
+        try:
+            stored = None if delivery.body_key is None else self._store.read(delivery.body_key)
+        except FileMissing:
+            stored = None  # and `delivery.body` is empty: told as unreadable
+        if stored is None:
+            yield webhook.payload(id, succeeded=succeeded, status=status, body=delivery.body)
+            return
+        before, after = webhook.around(id, succeeded=succeeded, status=status)
+        yield before
+        yield from stored
+        yield after
 
     def _settle(self, delivery: Delivery, *, delivered: bool) -> None:
         retry_in_ms = None if delivered else self._terms.pause_ms(delivery.attempt)
@@ -169,6 +176,15 @@ class Webhooks:
             _log.warning("webhook given up", extra=_fields(delivery))
         command = commands.settle(delivery.id, delivery.attempt, retry_in_ms=retry_in_ms, delivered=delivered)
         execute.run_sync(self._redis, command)
+
+
+def _measured(pieces: Iterable[bytes]) -> tuple[str, int]:
+    """The SHA-256 in hex, and how many bytes these are."""
+    digest, length = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        length += len(piece)
+    return digest.hexdigest(), length
 
 
 def _line(delivery: Delivery) -> _Line:

@@ -6,7 +6,7 @@ resolve names itself, unchecked. Knows nothing of requests or results.
 
 import ssl
 import zlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -56,10 +56,13 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Allow, stop: Sto
     raise FetchFailed(f"The address redirects more than {_MOST_REDIRECTS} times")
 
 
-def post(url: str, content: bytes, headers: Mapping[str, str], *, timeout_s: float, allow: Allow) -> int:
+def post(
+    url: str, content: bytes | Iterator[bytes], headers: Mapping[str, str], *, timeout_s: float, allow: Allow
+) -> int:
     """POSTs once and returns the status, a 3xx as what it is. Reads no more than 64 KB of the answer.
 
-    Raises `Blocked` and `FetchFailed` as `fetch` does.
+    Content in pieces needs its true Content-Length among the headers; each is asked for when the one before is on its
+    way. Raises `Blocked` and `FetchFailed` as `fetch` does, and whatever making a piece raises.
     """
     at = urls.checked(url)
     every = _headers(at, headers)
@@ -97,7 +100,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def _headers(url: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """With the Host that the URL names; Content-Length comes from the client."""
+    """With the Host that the URL names; Content-Length comes from the client, unless it is given."""
     host = url.split("/", 3)[2]
     every = {"Host": host, "User-Agent": USER_AGENT, "Connection": "close", **headers}
     try:

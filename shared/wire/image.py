@@ -159,6 +159,10 @@ class Output(BaseModel):
     def to_json(self) -> str:
         return self.model_dump_json(exclude_none=True)
 
+    def to_webhook_json(self) -> str:
+        """The same as it is inside a webhook, to the byte: sorted, and in ASCII."""
+        return json.dumps(self.model_dump(exclude_none=True), sort_keys=True)
+
 
 def read_input(body: bytes | bytearray) -> Input:
     """Validates a call's body once. Raises `NotAnObject` or `InvalidInput` with one problem per wrong field.

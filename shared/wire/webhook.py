@@ -51,12 +51,7 @@ class SigningKeys:
 
 def payload(request_id: str, *, succeeded: bool, status: int, body: str) -> bytes:
     """The bytes to post: the same for every attempt. `body` is the JSON text of the result or of the error."""
-    content: dict[str, object] = {
-        "error": None if succeeded else f"Invalid status code: {status}",
-        "gateway_request_id": request_id,
-        "request_id": request_id,
-        "status": "OK" if succeeded else "ERROR",
-    }
+    content = _content(request_id, succeeded=succeeded, status=status)
     try:
         content["payload"] = json.loads(body)
     except (ValueError, RecursionError):
@@ -64,21 +59,29 @@ def payload(request_id: str, *, succeeded: bool, status: int, body: str) -> byte
     return json.dumps(content, sort_keys=True).encode()
 
 
-def message(request_id: str, user_id: str, timestamp_s: int, body: bytes) -> bytes:
+def around(request_id: str, *, succeeded: bool, status: int) -> tuple[bytes, bytes]:
+    """What `payload` has before and after a body that is posted as it is stored: sorted, and in ASCII."""
+    content = _content(request_id, succeeded=succeeded, status=status) | {"payload": 0}
+    before, name, after = json.dumps(content, sort_keys=True).partition('"payload": ')
+    return (before + name).encode(), after.removeprefix("0").encode()
+
+
+def message(request_id: str, user_id: str, timestamp_s: int, sha256: str) -> bytes:
     """What is signed."""
-    return "\n".join((request_id, user_id, str(timestamp_s), hashlib.sha256(body).hexdigest())).encode()
+    return "\n".join((request_id, user_id, str(timestamp_s), sha256)).encode()
 
 
 def signed_headers(
-    keys: SigningKeys, *, request_id: str, user_id: str, timestamp_s: int, body: bytes
+    keys: SigningKeys, *, request_id: str, user_id: str, timestamp_s: int, sha256: str
 ) -> dict[str, str]:
-    """The headers of one delivery attempt. Receivers accept a timestamp within five minutes of theirs."""
+    """The headers of one delivery attempt; `sha256` is the body's, in hex. Receivers accept a timestamp within five
+    minutes of theirs."""
     return {
         "Content-Type": "application/json",
         REQUEST_ID: request_id,
         USER_ID: user_id,
         TIMESTAMP: str(timestamp_s),
-        SIGNATURE: keys.sign(message(request_id, user_id, timestamp_s, body)),
+        SIGNATURE: keys.sign(message(request_id, user_id, timestamp_s, sha256)),
     }
 
 
@@ -94,6 +97,16 @@ def load_or_create_keys(directory: Path) -> SigningKeys:
         return SigningKeys(tuple(_load(path) for path in sorted(directory.glob("*.pem"))))
     except OSError as error:
         raise WrongSetting("WEBHOOK_KEYS_DIR", f"{directory} cannot be used: {error.strerror}") from error
+
+
+def _content(request_id: str, *, succeeded: bool, status: int) -> dict[str, object]:
+    """All but the payload."""
+    return {
+        "error": None if succeeded else f"Invalid status code: {status}",
+        "gateway_request_id": request_id,
+        "request_id": request_id,
+        "status": "OK" if succeeded else "ERROR",
+    }
 
 
 def _create(path: Path) -> None:

@@ -1,10 +1,12 @@
 """Delivering a webhook to real servers."""
 
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from shared.egress import Allow, Blocked, FetchFailed, post
+from shared.files.base import StoreUnavailable
 from tests.integration.egress.web import WebServer, says
 
 HEADERS = {"Content-Type": "application/json", "X-Fal-Webhook-Request-Id": "0199"}
@@ -26,6 +28,30 @@ def test_the_body_arrives_as_it_is(web: WebServer, allow: Allow) -> None:
     assert headers["content-type"] == "application/json"
     assert headers["x-fal-webhook-request-id"] == "0199"
     assert headers["content-length"] == str(len(body))
+
+
+def test_a_body_in_pieces_arrives_as_it_is(web: WebServer, allow: Allow) -> None:
+    web.answers["/"] = says(200)
+    pieces = [b'{"a": "', b"", b"x" * 300_000, b'"}']
+    body = b"".join(pieces)
+
+    headers = {**HEADERS, "Content-Length": str(len(body))}
+    assert post(web.url, iter(pieces), headers, timeout_s=5, allow=allow) == 200
+
+    [(_, _, got, received)] = web.calls
+    assert (got["content-length"], received) == (str(len(body)), body)
+    assert "transfer-encoding" not in got
+
+
+def test_what_goes_wrong_with_a_piece_is_said_as_it_is(web: WebServer, allow: Allow) -> None:
+    web.answers["/"] = says(200)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"{"
+        raise StoreUnavailable
+
+    with pytest.raises(StoreUnavailable):
+        post(web.url, pieces(), {**HEADERS, "Content-Length": "2"}, timeout_s=5, allow=allow)
 
 
 @pytest.mark.parametrize("status", [200, 204, 400, 404, 410, 429, 500, 503])

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import signal
 import threading
@@ -94,6 +95,8 @@ class TestSuccess:
         assert result.body == ""
         assert result.body_key is not None
         assert len(output["images"][0]["url"]) > 64 * 1024
+        stored = b"".join(floor.store.read(result.body_key)).decode()
+        assert stored == json.dumps(output, sort_keys=True), "as a webhook has it"
 
     def test_its_history_tells_what_happened(self, floor: Floor, workplace: Workplace) -> None:
         id = served(floor, workplace, strength=1.0)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from shared.files.keys import result_body
 from shared.queue import commands, keys
 from shared.queue.records import Outcome
 from shared.queue.states import State
+from shared.wire import webhook
 from shared.wire.webhook import load_or_create_keys
 from tests.integration.worker.conftest import Spawn
-from tests.integration.worker.floor import DEADLINE_S, RETENTION_S, Floor
+from tests.integration.worker.floor import DEADLINE_S, RETENTION_S, Floor, Worker
 from tests.integration.worker.receiver import Answer, Call, Receiver, receiver
 from worker.courier import Courier
 from worker.settings import CourierSettings
@@ -71,6 +73,12 @@ def settled(floor: Floor, id: str) -> str | None:
         assert time.monotonic() < deadline_s
         ear.wait(0.02)
     return str(verdict)
+
+
+def peak_kib(worker: Worker) -> int:
+    """The most memory that it has held so far."""
+    lines = Path(f"/proc/{worker.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def as_fal_documents(call: Call, jwks: dict[str, list[dict[str, str]]]) -> None:
@@ -333,6 +341,34 @@ class TestFailures:
 
 
 class TestProcess:
+    def test_results_of_any_size_are_delivered_with_little_memory(
+        self, floor: Floor, spawn: Spawn, there: Receiver
+    ) -> None:
+        """Three at once, of 32 MiB each, whose receiver answers when all have arrived."""
+        together = threading.Barrier(3)
+
+        def answer(_: Call) -> Answer:
+            together.wait(DEADLINE_S)
+            return 200, {}, b""
+
+        text = json.dumps(BODY | {"prompt": "x" * (32 << 20)}, sort_keys=True)
+        first = spawn("worker.courier", EGRESS_ALLOW="127.0.0.1", WEBHOOK_TIMEOUT_S=str(DEADLINE_S))
+        assert settled(floor, over(floor, there.url)) == "1"
+        there.next()
+        before_kib = peak_kib(first)
+        there.answer = answer
+        for name in ("ann", "bob", "cid"):
+            key = result_body(name, "claim")
+            floor.store.put(key, text.encode(), content_type="application/json", expires_at=None)
+            over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=key), tenant=name)
+        calls = [there.next() for _ in range(3)]
+        for call in calls:
+            told = call.headers["x-fal-webhook-request-id"]
+            assert settled(floor, told) == "1"
+            assert call.body == webhook.payload(told, succeeded=True, status=200, body=text)
+            as_fal_documents(call, load_or_create_keys(floor.folder / "keys").jwks())
+        assert peak_kib(first) - before_kib < 12 * 1024
+
     def test_a_courier_that_is_killed_loses_nothing(self, floor: Floor, spawn: Spawn, there: Receiver) -> None:
         hung = threading.Event()
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.errors import WrongSetting
 from shared.wire import webhook
+from shared.wire.image import Image, Output
 
 
 def test_a_success_to_the_byte() -> None:
@@ -22,6 +23,20 @@ def test_a_success_to_the_byte() -> None:
         b'{"error": null, "gateway_request_id": "r1", "payload": {"images": [{"url": "u", "width": 8}], '
         b'"prompt": "\\u00fc", "seed": 5}, "request_id": "r1", "status": "OK"}'
     )
+
+
+@pytest.mark.parametrize(("succeeded", "status"), [(True, 200), (False, 500)])
+def test_a_body_that_is_stored_as_a_webhook_has_it_makes_the_same_bytes(succeeded: bool, status: int) -> None:
+    output = Output(
+        images=[Image(url="data:image/png;base64,QUJD+/==", file_size=3, width=8, height=16)],
+        timings={"inference": 1e-06, "z": 1e22, "a": 12.000001, "b": 3.0},
+        seed=17454220438242315174,
+        has_nsfw_concepts=[False],
+        prompt='ü 狗 🐶 \u2028 "\\ \x00\x7f </script>, "payload": 0',
+    )
+    before, after = webhook.around("r1", succeeded=succeeded, status=status)
+    whole = before + output.to_webhook_json().encode() + after
+    assert whole == webhook.payload("r1", succeeded=succeeded, status=status, body=output.to_json())
 
 
 def test_a_failure_carries_the_error_body() -> None:
@@ -40,8 +55,9 @@ def test_a_body_that_is_no_json_is_said_so() -> None:
 def test_fals_documented_procedure_accepts_the_signature(tmp_path: Path) -> None:
     keys = webhook.load_or_create_keys(tmp_path)
     body = webhook.payload("r1", succeeded=True, status=200, body="{}")
-    headers = webhook.signed_headers(keys, request_id="r1", user_id="u1", timestamp_s=1_700_000_000, body=body)
-    message = "\n".join(["r1", "u1", "1700000000", hashlib.sha256(body).hexdigest()]).encode()
+    sha256 = hashlib.sha256(body).hexdigest()
+    headers = webhook.signed_headers(keys, request_id="r1", user_id="u1", timestamp_s=1_700_000_000, sha256=sha256)
+    message = "\n".join(["r1", "u1", "1700000000", sha256]).encode()
     signature = bytes.fromhex(headers["X-Fal-Webhook-Signature"])
     (jwk,) = keys.jwks()["keys"]
     # fal's sample decodes without adding any padding
