@@ -45,6 +45,9 @@ WARM_S: Final = 1140.0
 """Left out of the sums, or a third of the whole: it takes so long until as much expires as comes."""
 PATIENCE_S: Final = 120.0
 AT_MOST: Final = 48
+CROWDED_S: Final = 10.0
+"""For so long, in the beginning, that many are under way: the pools of threads fill then, and a slow minute later, in
+which more is under way than before, adds none."""
 RETENTION_S: Final = 120
 UPLOAD_S: Final = RETENTION_S + 900
 """Until then a file that was uploaded to an address keeps others out of it."""
@@ -108,8 +111,9 @@ async def soak(folder: Path, length_s: float, rate: float) -> tuple[History, lis
 
 
 async def _driven(stage: Stage, loads: list[Load], ended: dict[str, Stored], length_s: float, rate: float) -> None:
-    """At a fixed rate, as long as there are fewer than `AT_MOST` under way: clients that call again and again would
-    bring down a machine that others have taken for a while. Then until all are served, or that takes too long."""
+    """First in a crowd, then at a fixed rate, as long as there are fewer than `AT_MOST` under way: clients that call
+    again and again would bring down a machine that others have taken for a while. Then until all are served, or that
+    takes too long."""
     chance, began_s = random.Random(1), time.monotonic()
     due_s = began_s
     clients: set[asyncio.Task[None]] = set()
@@ -121,7 +125,8 @@ async def _driven(stage: Stage, loads: list[Load], ended: dict[str, Stored], len
         client = asyncio.create_task(_one(stage, load, load.invent(), ended))
         clients.add(client)
         client.add_done_callback(clients.discard)
-        due_s = max(due_s + 1 / rate, time.monotonic() - 1)
+        crowded = time.monotonic() < began_s + CROWDED_S
+        due_s = max(due_s + (0 if crowded else 1 / rate), time.monotonic() - 1)
     try:
         await asyncio.wait_for(asyncio.gather(*clients), PATIENCE_S)
     except TimeoutError:
