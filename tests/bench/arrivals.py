@@ -1,9 +1,12 @@
 """Latency under Poisson arrivals: step-level batching, request-level batching of equal requests, and one at a time.
 
-    python -m tests.bench.arrivals [--size 64] [--requests 120] [--loads .5 .8 .95] [--slots 16]
+    python -m tests.bench.arrivals [--model random] [--mixed] [--size 64] [--requests 120] [--loads .5 .8 .95]
+                                   [--slots 16]
 
-All three get the same requests at the same moments, in one process, one after the other. Load is a share of what the
-step-level engine can do when it always has work, measured first. Latency counts from arrival to decoded pictures.
+The requests are of four kinds of steps and strength, so that a batch of equal ones can be found; with `--mixed` they
+are drawn from the sixteen of `tests.bench.engine`, which differ in everything. All three get the same requests at the
+same moments, in one process, one after the other. Load is a share of what the step-level engine can do when it always
+has work, measured first. Latency counts from arrival to decoded pictures.
 """
 
 import argparse
@@ -15,9 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.bench.engine import mixed
 from tests.unit.engine.jobs import job, picture, unheard
 from worker.engine.engine import Engine
 from worker.engine.job import Job
@@ -25,16 +30,15 @@ from worker.engine.runner import TorchRunner
 from worker.model.checkpoint import Wanted, open_checkpoint
 from worker.model.solver import NAMES
 
+Kind = Callable[[int, int], list[Job]]
 KINDS = [(8, 0.85), (12, 0.5), (20, 0.85), (20, 1.0)]
 Policy = Callable[[TorchRunner, Sequence[tuple[float, Job]]], list[float]]
 
 
-def requests(count: int, size: int, seed: int) -> list[Job]:
-    """Four kinds of steps and strength, so that a batch of equal requests can be found."""
-    dice = random.Random(seed)
+def simple(size: int, k: int) -> list[Job]:
+    """One of each kind; the k-th request is one of these."""
     return [
         job(
-            id=str(k),
             image=picture(size, size, seed=k % 10),
             prompt=f"prompt {k % 10}",
             steps=steps,
@@ -44,9 +48,13 @@ def requests(count: int, size: int, seed: int) -> list[Job]:
             solver=NAMES[0],
             check_safety=False,
         )
-        for k in range(count)
-        for steps, strength in [dice.choice(KINDS)]
+        for steps, strength in KINDS
     ]
+
+
+def requests(kind: Kind, count: int, size: int, seed: int) -> list[Job]:
+    dice = random.Random(seed)
+    return [replace(dice.choice(kind(size, k)), id=str(k)) for k in range(count)]
 
 
 def arrivals(jobs: Sequence[Job], per_s: float) -> list[tuple[float, Job]]:
@@ -84,7 +92,8 @@ def step_level(runner: TorchRunner, line: Sequence[tuple[float, Job]]) -> list[f
 
 
 def by_request(most: int) -> Policy:
-    """Up to `most` waiting requests of equal steps and strength, oldest first, from their first step to their last."""
+    """Up to `most` waiting requests of equal steps, strength, solver and guidance, oldest first, from their first step
+    to their last."""
 
     def run(runner: TorchRunner, line: Sequence[tuple[float, Job]]) -> list[float]:
         engine: Engine[Any, Any] = Engine(runner)
@@ -99,8 +108,7 @@ def by_request(most: int) -> Policy:
                     waiting.append(arrived.get())
                 while not arrived.empty():
                     waiting.append(arrived.get())
-                first = waiting[0]
-                group = [one for one in waiting if (one.steps, one.strength) == (first.steps, first.strength)][:most]
+                group = [one for one in waiting if _alike(one, waiting[0])][:most]
                 waiting = [one for one in waiting if one not in group]
                 wait([engine.submit(one, unheard) for one in group])
                 ended.update({one.id: time.monotonic() for one in group})
@@ -114,11 +122,16 @@ def by_request(most: int) -> Policy:
     return run
 
 
-def capacity(runner: TorchRunner, size: int, slots: int) -> float:
+def _alike(one: Job, other: Job) -> bool:
+    both = ((job.steps, job.strength, job.solver, job.guidance_scale) for job in (one, other))
+    return len(set(both)) == 1
+
+
+def capacity(runner: TorchRunner, kind: Kind, size: int, slots: int) -> float:
     """Requests a second of the step-level engine that always has work."""
     engine: Engine[Any, Any] = Engine(runner)
     engine.start()
-    jobs = requests(3 * slots, size, seed=9)
+    jobs = requests(kind, 3 * slots, size, seed=9)
     began = time.monotonic()
     wait([engine.submit(one, unheard) for one in jobs])
     return len(jobs) / (time.monotonic() - began)
@@ -126,16 +139,19 @@ def capacity(runner: TorchRunner, size: int, slots: int) -> float:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--model", default="random")
+    arguments.add_argument("--mixed", action="store_true")
     arguments.add_argument("--size", type=int, default=64)
     arguments.add_argument("--requests", type=int, default=120)
     arguments.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8, 0.95])
     arguments.add_argument("--slots", type=int, default=16)
     wanted = arguments.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        checkpoint = open_checkpoint(Wanted(source="random", cache=Path(cache), device="cpu"))
+        checkpoint = open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu"))
     runner = TorchRunner(checkpoint, step_px=wanted.slots * wanted.size**2)
-    capacity(runner, wanted.size, 2)
-    per_s = capacity(runner, wanted.size, wanted.slots)
+    kind: Kind = mixed if wanted.mixed else simple
+    capacity(runner, kind, wanted.size, 2)
+    per_s = capacity(runner, kind, wanted.size, wanted.slots)
     print(f"capacity: {per_s:.1f} requests a second of {wanted.size}x{wanted.size}, {wanted.slots} slots")
     print("load | policy | p50 s | p95 s")
     policies: dict[str, Policy] = {
@@ -144,7 +160,7 @@ def main() -> None:
         "one at a time": by_request(1),
     }
     for load in wanted.loads:
-        line = arrivals(requests(wanted.requests, wanted.size, seed=2), load * per_s)
+        line = arrivals(requests(kind, wanted.requests, wanted.size, seed=2), load * per_s)
         for name, policy in policies.items():
             latencies = sorted(policy(runner, line))
             p95 = latencies[int(0.95 * len(latencies))]
