@@ -1,7 +1,7 @@
 -- Purpose: bring back what a dead worker held, start due retries, ring for doorbells that were lost.
 -- Guarantee: an expired lease ends the attempt. Where its worker is gone, too, that is a crash: the request returns to
---   its old place, or fails after MAX_CRASHES of them, or is cancelled if that had been asked for. A worker that is there
---   but does not renew has dropped it: back it goes as if released. No lease runs out while nobody looks.
+--   its old place, or fails after MAX_CRASHES of them, or is cancelled if that had been asked for. A worker that is
+--   there but does not renew has dropped it: back it goes as if released. No lease runs out while nobody looks.
 --   Any number of processes may run this at once.
 -- KEYS: none known before
 -- ARGV: 1 limit, 2 outcome of a lost worker, 3 outcome of a cancellation, 4 retention s
