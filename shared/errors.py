@@ -12,6 +12,7 @@ They are converted twice only: `worker.outcomes` turns them into an `Outcome` th
     │   ├── WorkerLost            every worker that took it died
     │   ├── Unavailable           a part that it needs is away: worth another attempt
     │   ├── OutOfMemory           it does not fit the device: worth another attempt
+    │   ├── DeviceLost            the device answers nothing more in this process: the same
     │   └── InternalFault         our bug
     ├── Refused                   the API did not accept the call
     │   ├── BadCredentials  BadRequest  UnknownRequest  UnknownPath  TooLarge  TooSlow

@@ -31,7 +31,7 @@ from worker.engine.caps import Caps
 from worker.engine.engine import Engine
 from worker.pidfile import pid_file
 from worker.settings import WorkerSettings
-from worker.station import Station
+from worker.station import STANDARD_SIDE_PX, Station
 from worker.watchdog import EXIT_STATUS
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ _REDIS_TIMEOUT_S: Final = 2.0
 """Below what lies between the fence and the end of a lease."""
 _FATAL_GRACE_S: Final = 5.0
 _WRONG_SETTING: Final = 2
-_STANDARD_SIDE_PX: Final = 1024
 FAKE: Final = "fake"
 
 
@@ -118,7 +117,7 @@ def compose(settings: WorkerSettings) -> Station:
     runner, device = open_runner(settings)
     if settings.kolors_model != FAKE:
         know_caps(settings, runner)
-        side = min(_STANDARD_SIDE_PX, math.isqrt(settings.max_pixels) // 8 * 8)
+        side = min(STANDARD_SIDE_PX, math.isqrt(settings.max_pixels) // 8 * 8)
         standard = runner.key(side, side, precise=False)
         runner.warm_up({standard: runner.slots(standard)})
     engine: Engine[Any, Any] = Engine(runner, previews_s=settings.previews_s, hang_s=hang_s, on_fatal=on_fatal)

@@ -22,7 +22,8 @@ from worker.tasks import Bench, serve
 from worker.watchdog import EXIT_STATUS, Watchdog
 
 _log = logging.getLogger(__name__)
-_STANDARD_SIDE_PX: Final = 1024
+STANDARD_SIDE_PX: Final = 1024
+"""Of the pictures that most want: what may be claimed is counted in them, and their steps are built first."""
 _LEAVING_S: Final = 5.0
 _WATCH_EVERY_S: Final = 5.0
 
@@ -40,7 +41,7 @@ class Station:
         self._stats = context.engine.stats()
         self._stop_listening = threading.Event()
         self.admission = Admission(
-            lambda: context.engine.capacity_px(_STANDARD_SIDE_PX, _STANDARD_SIDE_PX),
+            lambda: context.engine.capacity_px(STANDARD_SIDE_PX, STANDARD_SIDE_PX),
             read_ahead_px=settings.read_ahead_px,
             seats=settings.concurrency,
         )

@@ -24,7 +24,7 @@ from worker.engine.protocol import BatchKey, Decoded, Unusable
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint
 from worker.model.denoiser import Denoiser
-from worker.model.device import faults_of
+from worker.model.device import faults_of, name_of
 from worker.model.graphs import Shape
 from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
@@ -64,11 +64,11 @@ class TorchRunner:
         self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device)
         self._previewer = Previewer(checkpoint.vae, device=checkpoint.device.torch)
         self._solvers = Solvers(checkpoint.schedule)
-        self._models = {_name(checkpoint.dtype): self._tuned(checkpoint.unet, checkpoint.vae, self.tuning)}
+        self._models = {name_of(checkpoint.dtype): self._tuned(checkpoint.unet, checkpoint.vae, self.tuning)}
 
     def key(self, width: int, height: int, *, precise: bool) -> BatchKey:
         dtype = self.checkpoint.dtype
-        return BatchKey(height // 8, width // 8, _name(_MORE_PRECISE.get(dtype, dtype) if precise else dtype))
+        return BatchKey(height // 8, width // 8, name_of(_MORE_PRECISE.get(dtype, dtype) if precise else dtype))
 
     @property
     def made_for(self) -> Mapping[str, str]:
@@ -77,7 +77,7 @@ class TorchRunner:
             "device": self._device.name,
             "torch": torch.__version__,
             "model": self.checkpoint.name,
-            "dtype": _name(self.checkpoint.dtype),
+            "dtype": name_of(self.checkpoint.dtype),
             "rows": str(self._fixed_rows or "free"),
             "ways": self.tuning.ways,
         }
@@ -85,7 +85,7 @@ class TorchRunner:
     def slots(self, key: BatchKey) -> int:
         if self.caps is not None:
             most = self.caps.of(key.picture_px)
-            return most if key.dtype == _name(self.checkpoint.dtype) else max(1, most // 2)
+            return most if key.dtype == name_of(self.checkpoint.dtype) else max(1, most // 2)
         return max(1, min(_MOST_SLOTS, self._step_px // key.picture_px))
 
     @torch.inference_mode()
@@ -192,7 +192,7 @@ class TorchRunner:
 
         Until then, and for other shapes that come often, steps go the slow way.
         """
-        denoiser = self._model(_name(self.checkpoint.dtype)).denoiser
+        denoiser = self._model(name_of(self.checkpoint.dtype)).denoiser
         with self._device.stream("prepare"):
             denoiser.hear(self._prompts.encode(""))  # from which it knows what prompts are like
         shapes = [
@@ -240,7 +240,7 @@ class TorchRunner:
     def _model(self, dtype: str) -> "_Model":
         """A copy in higher precision is made when it is first needed, and kept."""
         if dtype not in self._models:
-            target = {_name(known): known for known in _MORE_PRECISE.values()}[dtype]
+            target = {name_of(known): known for known in _MORE_PRECISE.values()}[dtype]
             unet, vae = copy.deepcopy((self.checkpoint.unet, self.checkpoint.vae))
             seldom = replace(self.tuning.exact, compile="off", graphs=False)
             self._models[dtype] = self._tuned(unet.to(dtype=target), vae.to(dtype=target), seldom)
@@ -265,10 +265,6 @@ def _for_up_to(pictures: int) -> list[int]:
     """Rows of guided pictures: first those of one, which is what most wait for, then from the most down, because
     smaller graphs find room in the memory of larger ones."""
     return [2, *range(2 * pictures, 2, -2)]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _step(move: Move) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from shared.errors import Error, WrongSetting
 from worker.model import inventory
-from worker.model.device import Device, faults_of, open_device
+from worker.model.device import Device, faults_of, name_of, open_device
 from worker.model.hub import Hub
 from worker.model.libraries import (
     Autoencoder,
@@ -258,14 +258,10 @@ def _check_name(setting: str, source: str) -> None:
 def _check_memory(source: str, parts: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> None:
     """That the weights fit into the memory that is free. On their way to a GPU they take none of the processor's."""
     need, free = sum(parts.values()), inventory.free_bytes(device)
-    said = f"{need / 2**30:.2f} GiB on {device} for its weights in {_said(dtype)}; {free / 2**30:.2f} GiB are free"
+    said = f"{need / 2**30:.2f} GiB on {device} for its weights in {name_of(dtype)}; {free / 2**30:.2f} GiB are free"
     if need > free:
         raise WrongSetting("KOLORS_MODEL", f"{source} needs {said}")
     _log.info("%s takes %s", source, said)
-
-
-def _said(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _safety_checker(wanted: Wanted, hub: Hub, directory: Path, device: Device) -> SafetyChecker | None:

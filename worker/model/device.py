@@ -21,6 +21,11 @@ Purpose = Literal["build", "copy", "finish", "prepare"]
 """Of a stream. Steps go down the thread's own: CUDA's default one."""
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """As settings have it: `float16`."""
+    return str(dtype).removeprefix("torch.")
+
+
 class Device(Protocol):
     torch: torch.device
 

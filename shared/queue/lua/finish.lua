@@ -1,6 +1,7 @@
 -- Purpose: end an attempt with its outcome.
 -- Guarantee: accepted once, and only from the claim that holds the request; offering it again is answered the same and
---   changes nothing. A request whose cancellation was asked for ends as cancelled, whatever is offered.
+--   changes nothing. A request whose cancellation was asked for ends as cancelled, whatever is offered. One that may
+--   have broken what it ran in has crashed, as if its worker had died.
 -- KEYS: none but through the id
 -- ARGV: 1 id, 2 number, 3 claim, 4 outcome, 5 what follows ('end', 'retry' or 'crash'), 6 retry delay ms,
 --   7 outcome of a cancellation, 8 retention s, 9… the last note, if any: step or '', steps or '', message or '', level

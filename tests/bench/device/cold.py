@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.bench.device.bench import Bench
 from tests.bench.device.painting import paint
+from worker.model.device import name_of
 
 _FIRST: Final = "first pictures"
 _LAST: Final = 400
@@ -63,5 +64,5 @@ def start(bench: Bench, name: str, cache: str) -> None:
 
 
 def _wanted(bench: Bench, seconds: float, file: Path) -> list[str]:
-    dtype = str(bench.checkpoint.dtype).removeprefix("torch.")
+    dtype = name_of(bench.checkpoint.dtype)
     return ["cold", "--model", bench.scale.model, "--dtype", dtype, "--seconds", str(seconds), "--json", str(file)]

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import torch
 
-from tests.bench.arrivals import Policy, by_request, requests, step_level
+from tests.bench.arrivals import Policy, by_request, requests, simple, step_level
 from tests.bench.device.bench import PEAK, Bench
 from tests.bench.device.ladder import STOCK_S, stock
 from tests.bench.device.painting import apart, joined, step, step_s
@@ -127,7 +127,7 @@ def _mixed(bench: Bench, runner: TorchRunner) -> None:
     policies: dict[str, Policy] = {"step": step_level, "request": by_request(slots), "one": by_request(1)}
     _slots(runner, side, slots)
     bench.settle(runner)
-    line = [(0.0, one) for one in requests(count, side, seed=4)]
+    line = [(0.0, one) for one in requests(simple, count, side, seed=4)]
     step_level(runner, line[: slots // 2])
     for name, policy in policies.items():
         began_s = time.perf_counter()

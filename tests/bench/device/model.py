@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worker.model import architecture, libraries
 from worker.model.attention import PromptOnce
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
-from worker.model.device import open_device
+from worker.model.device import name_of, open_device
 from worker.model.random_weights import random_checkpoint
 from worker.model.tuning import Tuning
 
@@ -28,9 +28,14 @@ def open_model(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoin
     with tempfile.TemporaryDirectory() as cache:
         directory = random_checkpoint(Path(cache))
         if name == "tiny":
-            said = str(dtype).removeprefix("torch.")
             return open_checkpoint(
-                Wanted(source=str(directory), cache=directory, device=str(device), dtype=said, safety_checker="off")
+                Wanted(
+                    source=str(directory),
+                    cache=directory,
+                    device=str(device),
+                    dtype=name_of(dtype),
+                    safety_checker="off",
+                )
             )
         tokenizer = libraries.ChatGLMTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
         schedule = json.loads((directory / "scheduler" / "scheduler_config.json").read_text())
