@@ -59,12 +59,16 @@ def test_guidance_and_negative_prompts_have_the_right_sign(engine: Engine[Any, A
         engine,
         loose={**same, "prompt": "night", "guidance_scale": 1.0},
         close={**same, "prompt": "night", "guidance_scale": 6.0},
+        loose_day={**same, "prompt": "a sunny day", "guidance_scale": 1.0},
+        close_day={**same, "prompt": "a sunny day", "guidance_scale": 6.0},
         no_night={**same, "prompt": NEUTRAL, "negative_prompt": "night"},
         no_day={**same, "prompt": NEUTRAL, "negative_prompt": "a sunny day"},
     )
     sky = {name: mean(picture, scene.sky).mean() for name, picture in made.items()}
-    assert sky["close"] < sky["loose"] - 5
-    assert sky["no_night"] > sky["no_day"] + 5
+    assert sky["close"] <= sky["loose"] - 10
+    # Untrained weights darken by 10 to 14 as well, whatever they are told: only the words can part the two.
+    assert sky["close_day"] - sky["close"] >= sky["loose_day"] - sky["loose"] + 25
+    assert sky["no_night"] >= sky["no_day"] + 50
 
 
 @pytest.mark.parametrize("seed", SEEDS)
