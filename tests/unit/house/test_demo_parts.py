@@ -57,6 +57,11 @@ def test_the_tiny_model_gets_small_pictures_of_the_same_shape(size: tuple[int, i
     assert read({"IMAGE_SIZE": "square"}, model, size)["image_size"] == "square"
 
 
+def test_the_tiny_model_paints_the_same_each_time_unless_it_is_told_otherwise():
+    assert isinstance(read_arguments({}).get("seed"), int)
+    assert read_arguments({"SEED": "7"})["seed"] == 7
+
+
 def test_a_file_that_is_no_picture_is_named_before_anything_starts(tmp_path: Path):
     mine = tmp_path / "mine.jpg"
     mine.write_text("not a picture")
