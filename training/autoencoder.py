@@ -7,11 +7,10 @@ of the four channels in it, and with them the colours.
 """
 
 import random
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 from torch.nn import functional
@@ -29,7 +28,7 @@ NOISE = 0.05
 
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB picture -> (3, height, width) in -1 … 1."""
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.as_tensor(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def dead_leaves(rng: random.Random, size: int = CROP_PX) -> Image.Image:
@@ -56,20 +55,21 @@ def dead_leaves(rng: random.Random, size: int = CROP_PX) -> Image.Image:
     return image
 
 
-def batches(rng: random.Random) -> Iterator[Tensor]:
+def batch(rng: random.Random) -> Tensor:
     """(16, 3, 64, 64): twelve crops of three scenes at several sizes and four heaps of shapes."""
-    while True:
-        crops: list[Image.Image] = [dead_leaves(rng) for _ in range(4)]
-        for _ in range(3):
-            side = rng.choice((128, 192, 256, 256, 320, 512))
-            picture = draw(compose(rng), side, side)
-            for _ in range(4):
-                x, y = rng.randint(0, side - CROP_PX), rng.randint(0, side - CROP_PX)
-                crops.append(picture.crop((x, y, x + CROP_PX, y + CROP_PX)))
-        yield torch.stack([to_tensor(crop) for crop in crops]).to(memory_format=torch.channels_last)
+    crops: list[Image.Image] = [dead_leaves(rng) for _ in range(4)]
+    for _ in range(3):
+        side = rng.choice((128, 192, 256, 256, 320, 512))
+        picture = draw(compose(rng), side, side)
+        for _ in range(4):
+            x, y = rng.randint(0, side - CROP_PX), rng.randint(0, side - CROP_PX)
+            crops.append(picture.crop((x, y, x + CROP_PX, y + CROP_PX)))
+    return torch.stack([to_tensor(crop) for crop in crops]).to(memory_format=torch.channels_last)
 
 
-def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
+def loss_of(model: Any, pictures: Tensor) -> Tensor:
+    """`pictures` may lie on another device than the model."""
+    pictures = pictures.to(model.device)
     latents = model.encode(pictures).latent_dist.mean
     gap = model.decode(latents + NOISE * torch.randn_like(latents)).sample - pictures
     fit = gap.abs().mean() + gap.square().mean() + functional.avg_pool2d(gap, 8).abs().mean()
@@ -77,7 +77,7 @@ def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def normalise(model: AutoencoderKL, pictures: Tensor) -> None:
+def normalise(model: Any, pictures: Tensor) -> None:
     """Makes each latent channel times `SCALING_FACTOR` zero in the mean and one in variance over `pictures`,
     without changing what the autoencoder does: the change goes into `quant_conv` and back out of
     `post_quant_conv`, both 1×1. The posterior's spread becomes the noise that it was trained with."""

@@ -1,6 +1,8 @@
 """`python -m training.curves OUT.png [WORK …]`: the losses of trainings, by their working folders, as a picture. Needs
 matplotlib."""
 
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 import argparse
 import json
 from pathlib import Path

@@ -13,21 +13,18 @@ the noise, and the model learns to believe its eyes.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
-from diffusers.pipelines.kolors import ChatGLMTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import architecture
+from training import architecture, kept
 from training.autoencoder import to_tensor
 from training.drawing import draw
-from training.run import Plan
+from training.run import SEED, Place, Plan
 from training.scenes import Scene, caption, close_up, compose, differences, sibling
 from training.tokenizer import PROMPT_TOKENS
 from worker.model.architecture import SCALING_FACTOR, noise_schedule
@@ -76,22 +73,36 @@ class Album:
     latents: Tensor
 
 
-@torch.no_grad()
-def album(autoencoder: AutoencoderKL, kind: Kind, folder: Path, seed: int) -> Album:
-    """Draws and encodes the scenes of one kind once; found again in `folder` later."""
-    rng = random.Random(f"{seed} {kind.width} {kind.height}")
+def pairs_of(kind: Kind) -> list[tuple[Scene, Scene]]:
+    """The scenes of a kind, always the same, each with a sibling."""
+    rng = random.Random(f"{SEED} {kind.name}")
     scenes = [kind.composed(rng) for _ in range(kind.count)]
-    pairs = [(scene, sibling(scene, rng)) for scene in scenes]
-    kept = folder / f"pairs-{kind.name}.pt"
-    if not kept.exists():
-        parts: list[Tensor] = []
-        for k in range(0, kind.count, 10):
-            drawn = [draw(scene, kind.width, kind.height) for pair in pairs[k : k + 10] for scene in pair]
-            pictures = torch.stack([to_tensor(picture) for picture in drawn]).to(memory_format=torch.channels_last)
-            latents = autoencoder.encode(pictures).latent_dist.mean * SCALING_FACTOR
-            parts.append(latents.half().unflatten(0, (-1, 2)))
-        torch.save(torch.cat(parts), kept)
-    return Album(pairs, torch.load(kept, weights_only=True))
+    return [(scene, sibling(scene, rng)) for scene in scenes]
+
+
+@torch.no_grad()
+def album(autoencoder: Any, encoder: str, kind: Kind, place: Place) -> Album | None:
+    """Draws the scenes of one kind and encodes them, once: they are kept. None if the time is over first; then it goes
+    on from there later. Raises `AnotherTraining` if what was kept is of another `encoder`, which is the autoencoder's
+    origin, or of other scenes.
+    """
+    pairs = pairs_of(kind)
+    file = place.folder / f"pairs-{kind.name}.pt"
+    origin = kept.origin_of(encoder, kind.name, kind.width, kind.height, kind.count)
+    saved = kept.load(file, origin)
+    parts: list[Tensor] = []
+    if saved:
+        parts.append(saved["latents"])
+    before = done = sum(map(len, parts))
+    while done < kind.count and not place.over():
+        drawn = [draw(scene, kind.width, kind.height) for pair in pairs[done : done + 10] for scene in pair]
+        pictures = torch.stack([to_tensor(picture) for picture in drawn]).to(memory_format=torch.channels_last)
+        latents: Tensor = autoencoder.encode(pictures.to(place.device)).latent_dist.mean * SCALING_FACTOR
+        parts.append(latents.half().cpu().view(-1, 2, *latents.shape[1:]))
+        done += len(parts[-1])
+    if done > before:
+        kept.save(file, origin, {"latents": torch.cat(parts)})
+    return Album(pairs, torch.cat(parts)) if done == kind.count else None
 
 
 class Denoiser(nn.Module):
@@ -107,7 +118,8 @@ class Denoiser(nn.Module):
         """noisy (n, 4, h, w), timesteps (n,), tokens: input_ids, attention_mask, position_ids (n, 256) each."""
         states = self.text_encoder(**tokens, output_hidden_states=True, use_cache=False, return_dict=True).hidden_states
         count, _, height, width = noisy.shape
-        sizes = torch.tensor([[height * 8, width * 8, 0, 0, height * 8, width * 8]], dtype=torch.float32)
+        size = [float(height * 8), float(width * 8)]
+        sizes = torch.tensor([[*size, 0, 0, *size]], device=noisy.device)
         conditions = {"text_embeds": states[-1][-1], "time_ids": sizes.expand(count, -1)}
         embeds = states[-2].permute(1, 0, 2)
         return self.unet(noisy, timesteps, encoder_hidden_states=embeds, added_cond_kwargs=conditions).sample
@@ -116,7 +128,7 @@ class Denoiser(nn.Module):
 class Captions:
     """Text -> tokens."""
 
-    def __init__(self, tokenizer: ChatGLMTokenizer) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     def tokens(self, texts: list[str], length: int = PROMPT_TOKENS) -> dict[str, Tensor]:
@@ -134,27 +146,32 @@ class Batch:
     timesteps: Tensor
     tokens: dict[str, Tensor]
 
+    def to(self, device: torch.device) -> "Batch":
+        tokens = {name: tensor.to(device) for name, tensor in self.tokens.items()}
+        return Batch(self.noisy.to(device), self.noise.to(device), self.timesteps.to(device), tokens)
 
-def batches(albums: dict[Kind, Album], captions: Captions, rng: random.Random) -> Iterator[Batch]:
-    """Batches of one size each. Timesteps lean to the noisy end, where the composition and the light are decided."""
-    generator = torch.Generator().manual_seed(rng.getrandbits(62))
-    while True:
-        kind = rng.choices(KINDS, [kind.share for kind in KINDS])[0]
-        shown, count = albums[kind], kind.batch
-        picked = [rng.randrange(len(shown.pairs)) for _ in range(count)]
-        texts, edits = zip(*(_told(*shown.pairs[k], rng) for k in picked), strict=True)
-        clean, other = shown.latents[picked].float().unbind(1)
-        low = torch.where(torch.rand(count, generator=generator) < 0.4, 400, 0)
-        timesteps = low + (torch.rand(count, generator=generator) * (1100 - low)).long()
-        low = timesteps.clamp(min=EDITED_FROM)
-        begun = low + (torch.rand(count, generator=generator) * (1100 - low)).long()
-        left = torch.tensor(edits) * (KEPT[begun] / (1 - KEPT[begun])).sqrt()
-        noise = torch.randn(clean.shape, generator=generator) + left[:, None, None, None] * (other - clean)
-        share = KEPT[timesteps][:, None, None, None]
-        noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-        length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
-        tokens = captions.tokens(list(texts), length)
-        yield Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, tokens)
+
+def batch(albums: dict[Kind, Album], captions: Captions, rng: random.Random) -> Batch:
+    """Of one size. Timesteps lean to the noisy end, where the composition and the light are decided.
+
+    Chance comes from `rng` and from torch's own generator.
+    """
+    kind = rng.choices(list(albums), [kind.share for kind in albums])[0]
+    shown, count = albums[kind], kind.batch
+    picked = [rng.randrange(len(shown.pairs)) for _ in range(count)]
+    texts, edits = zip(*(_told(*shown.pairs[k], rng) for k in picked), strict=True)
+    clean, other = shown.latents[picked].float().unbind(1)
+    low = torch.where(torch.rand(count) < 0.4, 400, 0)
+    timesteps = low + (torch.rand(count) * (1100 - low)).long()
+    low = timesteps.clamp(min=EDITED_FROM)
+    begun = low + (torch.rand(count) * (1100 - low)).long()
+    left = torch.tensor(edits) * (KEPT[begun] / (1 - KEPT[begun])).sqrt()
+    noise = torch.randn(clean.shape) + left[:, None, None, None] * (other - clean)
+    share = KEPT[timesteps][:, None, None, None]
+    noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
+    length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
+    tokens = captions.tokens(list(texts), length)
+    return Batch(noisy.to(memory_format=torch.channels_last), noise, timesteps, tokens)
 
 
 def _told(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
@@ -165,10 +182,12 @@ def _told(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
     return caption(scene, rng, differences(scene, other) if edit else frozenset()), edit
 
 
-def loss_of(model: Denoiser, batch: Batch) -> Tensor:
-    error = model(batch.noisy, batch.timesteps, batch.tokens) - batch.noise
-    kept = KEPT[batch.timesteps]
-    ratio = kept / (1 - kept)
+def loss_of(model: Any, batch: Batch) -> Tensor:
+    """`batch` may lie on another device than the model."""
+    batch = batch.to(model.unet.device)
+    error: Tensor = model(batch.noisy, batch.timesteps, batch.tokens) - batch.noise
+    share = KEPT.to(error.device)[batch.timesteps]
+    ratio = share / (1 - share)
     weights = (ratio.clamp(max=5) / ratio).clamp(min=0.1)
-    slow = sum(side * functional.avg_pool2d(error, side).square().mean() for side in (4, 8))
+    slow = torch.stack([side * functional.avg_pool2d(error, side).square().mean() for side in (4, 8)]).sum()
     return (weights * error.square().mean((1, 2, 3))).mean() + slow

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import KolorsImg2ImgPipeline
 from PIL import Image
 
 from deploy.local.landscape import landscape
+from worker.model.libraries import KolorsImg2ImgPipeline
 
 PROMPTS = (
     "night, moon and stars",

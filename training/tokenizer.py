@@ -2,11 +2,11 @@
 
 import random
 from pathlib import Path
-
-from diffusers.pipelines.kolors import ChatGLMTokenizer
+from typing import Any
 
 from training.architecture import VOCABULARY
 from training.scenes import caption, compose
+from worker.model.libraries import ChatGLMTokenizer
 from worker.model.random_weights import learn_pieces
 
 SENTENCES = 20_000
@@ -14,7 +14,7 @@ PROMPT_TOKENS = 256
 """What Kolors' pipeline pads every prompt to."""
 
 
-def build(folder: Path, seed: int) -> ChatGLMTokenizer:
+def build(folder: Path, seed: int) -> Any:
     """Learns the model once; found again in `folder` later."""
     model = folder / "tokenizer.model"
     if not model.exists():
