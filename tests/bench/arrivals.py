@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from worker.model.checkpoint import Wanted, open_checkpoint
 from worker.model.solver import NAMES
 
 Kind = Callable[[int, int], list[Job]]
+_kind_of = attrgetter("steps", "strength", "solver", "guidance_scale")
 KINDS = [(8, 0.85), (12, 0.5), (20, 0.85), (20, 1.0)]
 Policy = Callable[[TorchRunner, Sequence[tuple[float, Job]]], list[float]]
 
@@ -108,7 +110,7 @@ def by_request(most: int) -> Policy:
                     waiting.append(arrived.get())
                 while not arrived.empty():
                     waiting.append(arrived.get())
-                group = [one for one in waiting if _alike(one, waiting[0])][:most]
+                group = [one for one in waiting if _kind_of(one) == _kind_of(waiting[0])][:most]
                 waiting = [one for one in waiting if one not in group]
                 wait([engine.submit(one, unheard) for one in group])
                 ended.update({one.id: time.monotonic() for one in group})
@@ -120,11 +122,6 @@ def by_request(most: int) -> Policy:
         return [ended[one.id] - began - at_s for at_s, one in line]
 
     return run
-
-
-def _alike(one: Job, other: Job) -> bool:
-    both = ((job.steps, job.strength, job.solver, job.guidance_scale) for job in (one, other))
-    return len(set(both)) == 1
 
 
 def capacity(runner: TorchRunner, kind: Kind, size: int, slots: int) -> float:

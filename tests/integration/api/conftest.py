@@ -40,6 +40,22 @@ def client(base: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, or a bucket where a test asks for one by `s3`."""
+    if getattr(request, "param", "file") == "s3":
+        return f"s3://{request.getfixturevalue('s3_bucket')}"
+    return f"file://{tmp_path / 'files'}"
+
+
+@pytest.fixture
+def api(settings: ApiSettings) -> Iterator[httpx.Client]:
+    """Ready, and by the module's own `settings`."""
+    with live(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        client.get("/ready")
+        yield client
+
+
+@pytest.fixture
 def hand(redis_url: str) -> Iterator[Hand]:
     hand = Hand(redis_url)
     yield hand

@@ -18,14 +18,6 @@ from tests.integration.api.live import live
 CONTENT = bytes(range(256)) * 1000
 
 
-@pytest.fixture
-def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder, or a bucket where a test asks for one."""
-    if getattr(request, "param", "file") == "s3":
-        return f"s3://{request.getfixturevalue('s3_bucket')}"
-    return f"file://{tmp_path / 'files'}"
-
-
 on_s3 = pytest.mark.parametrize("storage_url", ["s3"], indirect=True)
 
 

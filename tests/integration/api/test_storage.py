@@ -24,7 +24,6 @@ from shared.files.open import open_store
 from shared.queue import commands, keys
 from shared.queue.connect import open_sync
 from shared.queue.execute import run_sync
-from tests.integration.api.live import live
 from worker.sweeps import Sweep
 
 MIB = 1024 * 1024
@@ -36,14 +35,6 @@ on_both_stores = pytest.mark.parametrize("storage_url", ["file", "s3"], indirect
 
 
 @pytest.fixture
-def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder, or a bucket where a test asks for both."""
-    if getattr(request, "param", "file") == "s3":
-        return f"s3://{request.getfixturevalue('s3_bucket')}"
-    return f"file://{tmp_path / 'files'}"
-
-
-@pytest.fixture
 def settings(redis_url: str, tmp_path: Path, storage_url: str) -> ApiSettings:
     return ApiSettings(
         data_dir=tmp_path,
@@ -52,13 +43,6 @@ def settings(redis_url: str, tmp_path: Path, storage_url: str) -> ApiSettings:
         api_keys=(ApiKey("id", "secret"), ApiKey("other", "secret")),
         max_upload_bytes=24 * MIB,
     )
-
-
-@pytest.fixture
-def api(settings: ApiSettings) -> Iterator[httpx.Client]:
-    with live(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        client.get("/ready")
-        yield client
 
 
 def _token(api: httpx.Client) -> dict[str, str]:

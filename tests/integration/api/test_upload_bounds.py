@@ -3,11 +3,9 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -17,7 +15,6 @@ from api import grants
 from api.settings import ApiSettings
 from shared.files.open import open_store
 from shared.queue.connect import open_sync
-from tests.integration.api.live import live
 from worker import sweeps
 from worker.sweeps import Sweep
 
@@ -25,18 +22,12 @@ MIB = 1024 * 1024
 KEY = {"Authorization": "Key id:secret"}
 
 
-@pytest.fixture(params=["file", "s3"])
-def settings(request: pytest.FixtureRequest, keyed: ApiSettings, tmp_path: Path) -> ApiSettings:
-    s3 = request.param == "s3"
-    url = f"s3://{request.getfixturevalue('s3_bucket')}" if s3 else f"file://{tmp_path / 'files'}"
-    return keyed.model_copy(update={"storage_url": url, "max_upload_bytes": 24 * MIB})
+pytestmark = pytest.mark.parametrize("storage_url", ["file", "s3"], indirect=True)
 
 
 @pytest.fixture
-def api(settings: ApiSettings) -> Iterator[httpx.Client]:
-    with live(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        client.get("/ready")
-        yield client
+def settings(keyed: ApiSettings, storage_url: str) -> ApiSettings:
+    return keyed.model_copy(update={"storage_url": storage_url, "max_upload_bytes": 24 * MIB})
 
 
 def _begin(api: httpx.Client) -> tuple[str, str]:

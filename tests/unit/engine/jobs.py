@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner, FakeState
-from worker.engine.job import Job, Progress
+from worker.engine.job import Job, Painting, Progress
 from worker.engine.protocol import BatchKey, Decoded
 
 
@@ -44,8 +46,8 @@ Fault = Callable[[Sequence[Job], int], None]
 
 
 class Planted(FakeRunner):
-    """Remembers who was stepped together. `fault` sees the jobs and the slots of every prediction and may raise;
-    so may `prepare_fault`, `decode_fault` and `advance_fault`, which see one job."""
+    """Remembers who was prepared, stepped together and decoded. `fault` sees the jobs and the slots of every prediction
+    and may raise; so may `prepare_fault`, `decode_fault` and `advance_fault`, which see one job."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Planted(FakeRunner):
         super().__init__(slots=slots)
         self.steps: list[list[str]] = []
         self.prepared: list[tuple[str, str]] = []
+        self.decoded: list[str] = []
         self.decoding = threading.Event()
         self.may_decode = threading.Event()
         self.may_decode.set()
@@ -92,6 +95,7 @@ class Planted(FakeRunner):
         super().advance(states, predictions)
 
     def decode(self, state: FakeState, *, job: Job) -> Decoded:
+        self.decoded.append(job.id)
         self.decoding.set()
         assert self.may_decode.wait(10)
         if self._decode_fault is not None:
@@ -100,3 +104,15 @@ class Planted(FakeRunner):
 
     def close(self) -> None:
         self.closed = True
+
+
+def two_to_decode(engine: Engine[Any, Any], runner: Planted) -> tuple[Future[Painting], Future[Painting]]:
+    """Of a running engine: the job "first" is being decoded, for as long as the runner may not go on with it, and all
+    steps of the job "second" are done."""
+    runner.may_decode.clear()
+    first = engine.submit(job(id="first", steps=1), unheard)
+    assert runner.decoding.wait(10)
+    stepped = threading.Event()
+    second = engine.submit(job(id="second", steps=1), lambda _: stepped.set())
+    assert stepped.wait(10)
+    return first, second

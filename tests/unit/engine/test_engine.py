@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.errors import Cancelled, InternalFault, TotalTimeout, Unavailable
-from tests.unit.engine.jobs import Planted, job, picture, unheard
+from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
 from worker.engine.job import Job, Painting, Progress
@@ -158,19 +158,13 @@ def test_cancel_while_decoding_is_no_success() -> None:
 
 def test_what_is_cancelled_before_its_turn_is_not_decoded() -> None:
     runner = Planted()
-    runner.may_decode.clear()
     with running(runner) as engine:
-        first = engine.submit(job(id="first", steps=1), unheard)
-        assert runner.decoding.wait(PATIENCE_S)
-        left = threading.Event()
-        late = engine.submit(job(id="late", steps=1), lambda _: left.set())
-        assert left.wait(PATIENCE_S)
-        runner.decoding.clear()
-        engine.cancel("late")
+        first, second = two_to_decode(engine, runner)
+        engine.cancel("second")
         runner.may_decode.set()
-        assert isinstance(late.exception(PATIENCE_S), Cancelled)
+        assert isinstance(second.exception(PATIENCE_S), Cancelled)
         assert len(first.result(PATIENCE_S).pictures) == 1
-    assert not runner.decoding.is_set()
+    assert runner.decoded == ["first"]
 
 
 def test_a_deadline_ends_it_before_its_first_step_and_between_any_two() -> None:

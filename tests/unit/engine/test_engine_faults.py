@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.errors import DeviceLost, Fault, InternalFault, OutOfMemory, Unavailable
-from tests.unit.engine.jobs import Planted, job, picture, unheard
+from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeState
 from worker.engine.job import Job, Painting
@@ -302,21 +302,15 @@ def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
 
 def test_a_device_that_is_lost_in_a_step_may_have_been_lost_by_a_decoding() -> None:
     """What a device was asked to do fails in whatever asks next."""
-    runner = Planted()
-    runner.may_decode.clear()
 
     def fault(jobs: Sequence[Job], _: int) -> None:
         if jobs[0].id == "stepped":
             raise DeviceLost
 
-    runner._fault = fault
+    runner = Planted(fault=fault)
     engine: Engine[Any, Any] = Engine(runner)
     engine.start()
-    decoded = engine.submit(job(id="decoded", steps=1), unheard)
-    assert runner.decoding.wait(10)
-    left = threading.Event()
-    behind = engine.submit(job(id="behind", steps=1), lambda _: left.set())
-    assert left.wait(10)
+    decoded, behind = two_to_decode(engine, runner)
     stepped = engine.submit(job(id="stepped"), unheard)
     assert suspected_of(stepped) is suspected_of(decoded) is Unavailable
     assert isinstance(behind.exception(10), Stopped)
@@ -384,26 +378,13 @@ def test_closing_waits_for_the_second_try() -> None:
 
 def test_closing_at_once_decodes_nothing_more() -> None:
     runner = Planted()
-    runner.may_decode.clear()
     engine: Engine[Any, Any] = Engine(runner)
     engine.start()
-    decoded: list[str] = []
-    decode = runner.decode
-
-    def noted(state: FakeState, *, job: Job) -> Decoded:
-        decoded.append(job.id)
-        return decode(state, job=job)
-
-    runner.decode = noted
-    first = engine.submit(job(id="first", steps=1), unheard)
-    assert runner.decoding.wait(10)
-    stepped = threading.Event()
-    second = engine.submit(job(id="second", steps=1), lambda _: stepped.set())
-    assert stepped.wait(10)
+    first, second = two_to_decode(engine, runner)
     engine.close(wait=False)
     runner.may_decode.set()
     engine._finisher.shutdown(wait=True)
-    assert decoded == ["first"]
+    assert runner.decoded == ["first"]
     assert isinstance(first.exception(0), Stopped)
     assert isinstance(second.exception(0), Stopped)
 
