@@ -17,12 +17,14 @@ from api.settings import ApiSettings
 from shared import logs
 from shared.errors import ServiceUnavailable, WrongSetting
 from shared.files.base import StoreUnavailable
+from shared.heaps import share_heaps
 from shared.settings import load
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> int:
+    share_heaps()
     try:
         settings = load(ApiSettings)
         logs.configure("api", level=settings.log_level)

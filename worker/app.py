@@ -20,6 +20,7 @@ from shared import logs
 from shared.egress import Allow
 from shared.errors import WrongSetting
 from shared.files.open import open_store
+from shared.heaps import share_heaps
 from shared.queue.connect import open_sync
 from shared.settings import load
 from worker.aside import Aside
@@ -69,6 +70,7 @@ class Worker:
                     _log.info("stopped")
 
     def _start(self) -> None:
+        share_heaps()
         _configure_logs()  # Celery's command line asks for it only later
         try:
             self._station = compose(_settings())

@@ -15,6 +15,7 @@ from shared import egress, logs
 from shared.errors import WrongSetting
 from shared.files.base import StoreUnavailable
 from shared.files.open import open_store
+from shared.heaps import share_heaps
 from shared.queue.connect import open_sync
 from shared.settings import load
 from shared.wire.webhook import load_or_create_keys
@@ -69,6 +70,7 @@ class Courier:
 
 def main() -> int:
     """Until SIGTERM or SIGINT."""
+    share_heaps()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _setting(stop))
