@@ -48,9 +48,11 @@ def run(
         raise SetupFailed(f"`{_short(command)}` failed", _advice(tail, advice), "\n".join(tail))
 
 
-def pip(*arguments: str) -> list[str]:
-    """The pip of the Python that runs this, without questions and without its own bars."""
-    return [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+def pip_install(*arguments: str, python: Path | str = sys.executable) -> list[str]:
+    """By the pip of `python`, without questions. Nothing is compiled to bytecode: Python does that by itself with the
+    part that is imported, which is the smaller one."""
+    quietly = ("--no-input", "--disable-pip-version-check")
+    return [str(python), "-m", "pip", *quietly, "install", "--no-compile", *arguments]
 
 
 def make_venv(place: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.setup import node, swift, torch_build
-from deploy.setup.commands import make_venv, pip, run
+from deploy.setup.commands import make_venv, pip_install, run
 from deploy.setup.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def packages(*extras: str) -> Callable[[Bar], None]:
     def install(bar: Bar) -> None:
         project = f"{ROOT}[{','.join(extras)}]"
         pins = sum(1 for line in CONSTRAINTS.read_text().splitlines() if "==" in line)
-        command = [*pip("install", "--progress-bar", "off", "-c", str(CONSTRAINTS), "-e", project)]
+        command = [*pip_install("--progress-bar", "off", "-c", str(CONSTRAINTS), "-e", project)]
         run(command, bar, advice="The lines above are pip's; fix what they name and run it again.", expected_lines=pins)
 
     return install

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from deploy.setup.commands import make_venv, run
+from deploy.setup.commands import make_venv, pip_install, run
 from deploy.setup.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,9 +20,8 @@ def inputs() -> str:
 def install(bar: Bar) -> None:
     """Raises `SetupFailed`."""
     make_venv(VENV)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--no-input", "--disable-pip-version-check"]
     run(
-        [*pip, "install", "--progress-bar", "off", "-r", str(REQUIREMENTS)],
+        pip_install("--progress-bar", "off", "-r", str(REQUIREMENTS), python=VENV / "bin" / "python"),
         bar,
         advice="The S3 server is needed by some tests only: make test ARGS=tests/unit goes without it.",
         expected_lines=PACKAGES,

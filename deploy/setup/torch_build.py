@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any, cast
 
-from deploy.setup.commands import pip, run
+from deploy.setup.commands import pip_install, run
 from deploy.setup.progress import Bar, SetupFailed
 
 VERSION = "2.13.0"
@@ -41,7 +41,7 @@ def install(build: str, bar: Bar) -> None:
     if build == "cpu":
         refuse_cuda(plan)
     advice = f"Install it yourself with `{_by_hand(options)}` to see what is wrong, then run the same command again."
-    run([*pip("install", REQUIREMENT), *options], bar, advice=advice, expected_lines=len(plan) + 1, env=env)
+    run([*pip_install(REQUIREMENT), *options], bar, advice=advice, expected_lines=len(plan) + 1, env=env)
 
 
 def refuse_cuda(plan: dict[str, str]) -> None:
@@ -58,7 +58,7 @@ def refuse_cuda(plan: dict[str, str]) -> None:
 
 def _plan(options: list[str], env: dict[str, str]) -> dict[str, str]:
     """What pip would install: names and versions."""
-    command = [*pip("install", "--dry-run", "--quiet", "--report", "-", REQUIREMENT), *options]
+    command = [*pip_install("--dry-run", "--quiet", "--report", "-", REQUIREMENT), *options]
     asked = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if asked.returncode:
         tail = "\n".join(asked.stderr.strip().splitlines()[-8:])
