@@ -4,8 +4,8 @@
 
 Prints, for each size, the medians over the rounds of both times and of their quotient of the same round (once more in
 processor time, which other work on the machine disturbs less), what the engine's thread did in its steps besides
-calling the UNet and preparing requests, as a share of the UNet's own time, and the share of the time in which it had
-work.
+calling the UNet and preparing requests, as a share of the UNet's own time, the share of the time in which it had work,
+and how many times faster it is when the same requests come again, whose prompts it remembers.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
         with patch.object(runners, "Denoiser", TimedUNet):
             runner = TorchRunner(open_checkpoint(Wanted(source=wanted.model, cache=Path(cache), device="cpu")))
     torch.set_num_threads(wanted.threads)
-    print("size | stock s | engine s | times faster (each round) | by processor time | outside / UNet | busy")
+    print("size | stock s | engine s | times faster (each round) | by processor time | outside / UNet | busy | again")
     for size in wanted.sizes:
         measure(stock, runner, size, wanted.rounds)
 
@@ -135,10 +135,12 @@ def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
     by_engine(runner, mixed(size, 0)[:2])
     by_stock(stock, mixed(size, 0)[:2])
     pairs: list[tuple[Spent, Engaged]] = []
+    again: list[float] = []
     for round_ in range(1, rounds + 1):
         jobs = mixed(size, round_)
         theirs = by_stock(stock, jobs)
-        pairs.append((theirs, by_engine(runner, jobs)))
+        pairs.append((theirs, ours := by_engine(runner, jobs)))
+        again.append(ours.spent.wall_s / by_engine(runner, jobs).spent.wall_s)
     median = statistics.median
     gains = [theirs.wall_s / ours.spent.wall_s for theirs, ours in pairs]
     print(
@@ -147,7 +149,8 @@ def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
         f" | {median(gains):.2f} ({', '.join(f'{gain:.2f}' for gain in gains)})"
         f" | {median(theirs.cpu_s / ours.spent.cpu_s for theirs, ours in pairs):.2f}"
         f" | {median(ours.outside for _, ours in pairs):.1%}"
-        f" | {median(ours.busy for _, ours in pairs):.0%}",
+        f" | {median(ours.busy for _, ours in pairs):.0%}"
+        f" | {median(again):.2f}",
         flush=True,
     )
 
