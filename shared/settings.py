@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         if not _can_be_called(url):  # no word of it is said: where a password is written badly, it may be anywhere
             raise ValueError(
                 "expected redis://:password@host:port/database, the same with rediss://, or unix:///path; "
-                "in a password / ? # [ ] @ and % are written %2F %3F %23 %5B %5D %40 and %25"
+                "in a password / ? # [ ] @ ; and % are written %2F %3F %23 %5B %5D %40 %3B and %25"
             )
         return url
 
@@ -91,4 +91,5 @@ def _can_be_called(redis_url: str) -> bool:
         and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path) is not None)
         and not parts.fragment
         and "@" not in parts.path + parts.query
+        and ";" not in redis_url  # to Celery, the beginning of another address
     )

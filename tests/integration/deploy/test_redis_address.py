@@ -48,9 +48,10 @@ def end(folder: Path, module: str, url: str) -> tuple[int, str]:
     [
         "redis://:s3cr/etpw@127.0.0.1:1/0",
         "redis://:s3cr\u2100etpw@127.0.0.1:1/0",
+        "redis://:s3cr;etpw@127.0.0.1:1/0",
         "redis://127.0.0.1:1/0?password=s3cretpw&socket_timeout=s3cr",
     ],
-    ids=["slash", "account-of", "option"],
+    ids=["slash", "account-of", "semicolon", "option"],
 )
 def test_it_is_named_and_not_repeated(tmp_path: Path, module: str, url: str) -> None:
     status, said = end(tmp_path, module, url)

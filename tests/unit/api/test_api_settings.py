@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from traceback import format_exception
+from urllib.parse import quote
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     [
         "redis://127.0.0.1",
         "redis://:s3cret@[::1]:6379/0",
-        "redis://user:s3%2Fcr%23et@redis/15",
+        "redis://user:s3%2Fcr%23et%3B@redis/15",
         "rediss://:s3cret@redis:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
         "unix:///run/redis.sock?db=1",
     ],
@@ -67,6 +68,7 @@ def test_an_address_of_redis(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         "redis://:12?db=s3cret@127.0.0.1/0",
         "redis://:s3cret[more@127.0.0.1/0",
         "redis://:s3cret℀more@127.0.0.1/0",
+        "redis://:s3cret;more@127.0.0.1/0",
         "redis://127.0.0.1/s3cret",
         "redis://127.0.0.1/0?socket_timeout=s3cret",
         "redis://127.0.0.1/0?password=s3cret",
@@ -80,6 +82,7 @@ def test_what_is_no_address_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyP
     with pytest.raises(WrongSetting, match=r"^REDIS_URL: ") as caught:
         load(ApiSettings)
     assert "s3cret" not in "".join(format_exception(caught.value))
+    assert all(quote(sign, safe="") in caught.value.message for sign in "/?#[]@;%")
 
 
 def test_half_of_tls_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
