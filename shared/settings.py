@@ -21,7 +21,7 @@ _REDIS_OPTIONS = {
 }
 """By scheme. Of all that Redis' client knows, Celery takes no others, and timeouts are ours to set."""
 _CERT_REQS = {"none", "optional", "required"}
-_DATABASE = re.compile(r"/?|/[0-9]+/?")
+_DATABASE = re.compile(r"(/[0-9]*)?")
 
 
 class Settings(BaseSettings):

@@ -40,6 +40,7 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     "url",
     [
         "redis://127.0.0.1",
+        "redis://127.0.0.1/",
         "redis://:s3cret@[::1]:6379/0",
         "redis://user:s3%2Fcr%23et%3B@redis/15",
         "rediss://:s3cret@redis:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
@@ -70,6 +71,7 @@ def test_an_address_of_redis(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         "redis://:s3cret℀more@127.0.0.1/0",
         "redis://:s3cret;more@127.0.0.1/0",
         "redis://127.0.0.1/s3cret",
+        "redis://:s3cret@127.0.0.1/0/",
         "redis://127.0.0.1/0?socket_timeout=s3cret",
         "redis://127.0.0.1/0?password=s3cret",
         "redis://127.0.0.1/0?s3cret",
