@@ -86,6 +86,7 @@ def _can_be_called(redis_url: str) -> bool:
         parts.scheme in _REDIS_OPTIONS
         and redis_url.startswith(f"{parts.scheme}://")
         and options.keys() <= _REDIS_OPTIONS[parts.scheme]
+        and all(len(values) == 1 for values in options.values())
         and _CERT_REQS.issuperset(options.get("ssl_cert_reqs", ()))
         and all(map(str.isdecimal, options.get("db", ())))
         and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path) is not None)

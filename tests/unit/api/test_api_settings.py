@@ -76,6 +76,7 @@ def test_an_address_of_redis(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         "redis://127.0.0.1/0?password=s3cret",
         "redis://127.0.0.1/0?s3cret",
         "rediss://127.0.0.1/0?ssl_cert_reqs=s3cret",
+        "rediss://:s3cret@127.0.0.1/0?ssl_cert_reqs=none&ssl_cert_reqs=required",
         "unix:///run/redis.sock?db=s3cret",
     ],
 )
