@@ -41,6 +41,7 @@ _CHUNK_BYTES = 256 * 1024
 _SPARE_BYTES = 64 * 1024 * 1024
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r"[0-9a-f]{64}")
+_GONE = ".gone"
 
 
 class LocalStore:
@@ -139,19 +140,26 @@ class LocalStore:
             path = durable.write(self._incoming, (chunk for part in paths for chunk in self._chunks(part, 0, None)))
             about = About(begun.content_type, etag, begun.expires_at)
             stat = self._publish(key, path, path.stat().st_size, about, only_new=True)
-            _remove(folder)
+            with suppress(OSError):  # drop_unfinished tries again
+                _remove(folder)
             return stat
         return self.stat(key)  # it was completed before, or twice at once: the first of them counts
 
     def drop_unfinished(self, *, before: datetime) -> int:
+        dropped, failures = 0, list[OSError]()
         with _writing():
-            old = [folder for folder in self._parts.iterdir() if _is_older(_begun(folder), before)]
-            for folder in old:
-                _remove(folder)
+            for folder in self._parts.iterdir():
+                with _collecting(failures):
+                    if _is_older(_begun(folder), before):
+                        _remove(folder)
+                        dropped += 1
             for path in self._incoming.iterdir():
-                if _is_older(path, before):
-                    path.unlink(missing_ok=True)
-        return len(old)
+                with _collecting(failures):
+                    if _is_older(path, before):
+                        path.unlink(missing_ok=True)
+            if failures:
+                raise failures[0]
+        return dropped
 
     def check(self) -> None:
         with _writing():
@@ -266,7 +274,17 @@ def _size_bytes(path: Path) -> int:
 def _remove(folder: Path) -> None:
     """All parts of an upload at once, so that none comes in between, and after a crash there are not only some."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(folder.rename(f"{folder}.gone"), ignore_errors=True)
+        gone = folder if folder.suffix == _GONE else folder.rename(f"{folder}{_GONE}")
+        shutil.rmtree(gone, ignore_errors=True)
+        gone.rmdir()  # it is still there only if something in it could not be removed, and then this says so
+
+
+@contextmanager
+def _collecting(failures: list[OSError]) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        failures.append(error)
 
 
 @contextmanager

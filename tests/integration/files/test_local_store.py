@@ -132,6 +132,31 @@ def test_leftovers_of_a_crash_are_swept_when_old(store: LocalStore, tmp_path: Pa
     assert not leftover.exists()
 
 
+def test_what_cannot_be_removed_keeps_nothing_else(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = tmp_path / "files" / ".parts"
+    remove, later = shutil.rmtree, datetime.now(UTC) + timedelta(hours=1)
+    stuck = [_begin(store)[1] for _ in range(2)]
+
+    def remove_others(folder: Path, *, ignore_errors: bool) -> None:
+        if not folder.name.startswith(tuple(stuck)):  # as where another machine has one of its parts open
+            remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_others)
+    for _ in range(40):
+        for _ in range(3):
+            _begin(store)
+        (tmp_path / "files" / ".incoming" / "half").touch()
+        with pytest.raises(StoreUnavailable):
+            store.drop_unfinished(before=later)
+        assert {folder.name.partition("-")[0] for folder in parts.iterdir()} == set(stuck)
+        assert not list((tmp_path / "files" / ".incoming").iterdir())
+    monkeypatch.undo()
+    assert store.drop_unfinished(before=later) == len(stuck)
+    assert not list(parts.iterdir())
+
+
 def test_a_store_whose_folder_is_gone_says_so(store: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "files").rename(tmp_path / "moved")
 
