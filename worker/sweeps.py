@@ -36,7 +36,7 @@ class Sweep:
             earlier = len(failed)
             deleted = self._delete(due, failed)
             if deleted:
-                execute.run_sync(self._redis, commands.forget_files(deleted))
+                execute.run_sync(self._redis, commands.forget_files(deleted, only_due=True))
                 _log.info("%d files deleted", len(deleted))
             if failed[earlier:]:
                 execute.run_sync(self._redis, commands.put_off_files(failed[earlier:], by_ms=_AGAIN_MS))

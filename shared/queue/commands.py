@@ -265,12 +265,13 @@ def due_files(limit: int) -> Command[list[str]]:
 
 
 def put_off_files(files: Sequence[str], *, by_ms: int) -> Command[int]:
-    """Those of them that are still on the index are due again later."""
+    """Those of them that are still on the index are due again later, none sooner than was promised."""
     return Command(scripts.load("put_off_files"), (keys.FILES,), (by_ms, *files), decode.count)
 
 
-def forget_files(files: Sequence[str]) -> Command[int]:
-    return Command(scripts.load("forget_files"), (keys.FILES,), tuple(files), decode.count)
+def forget_files(files: Sequence[str], *, only_due: bool = False) -> Command[int]:
+    """`only_due`: not those that were promised for longer since `due_files` named them."""
+    return Command(scripts.load("forget_files"), (keys.FILES,), (int(only_due), *files), decode.count)
 
 
 def _proof(held: Held) -> tuple[Word, ...]:

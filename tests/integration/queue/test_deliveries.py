@@ -170,3 +170,13 @@ def test_files_are_due_at_their_time_and_until_forgotten(line: Line) -> None:
     assert line.do(commands.due_files(10)) == ["old/b"]
     line.do(commands.expect_files(["old/b"], 10**15))
     assert line.do(commands.due_files(10)) == []
+
+
+def test_a_file_that_is_not_due_is_forgotten_only_on_purpose(line: Line) -> None:
+    line.do(commands.expect_files(["old"], 1000))
+    line.do(commands.expect_files(["new"], 10**15))
+    files = ["old", "new", "never/there"]
+    assert line.do(commands.forget_files(files, only_due=True)) == 1
+    assert line.due_ms("new") == 10**15
+    assert line.do(commands.forget_files(files)) == 1
+    assert line.redis.execute_command("EXISTS", keys.FILES) == 0

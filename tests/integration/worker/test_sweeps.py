@@ -1,6 +1,8 @@
 """Files whose time has come go, whatever is the matter with others."""
 
-from shared.files.base import FileMissing
+import pytest
+
+from shared.files.base import FileMissing, StoreUnavailable
 from shared.queue import commands, keys
 from tests.integration.worker.floor import Floor
 from worker.sweeps import Sweep
@@ -56,3 +58,19 @@ def test_what_is_not_due_stays(floor: Floor) -> None:
 def test_what_was_forgotten_is_not_put_off(floor: Floor) -> None:
     assert floor.do(commands.put_off_files(["results/a/1/0.png"], by_ms=1000)) == 0
     assert floor.redis.execute_command("EXISTS", keys.FILES) == 0
+
+
+@pytest.mark.parametrize("error", [None, StoreUnavailable()], ids=["deleted", "put off"])
+def test_what_is_promised_for_longer_meanwhile_keeps_its_time(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    key = put(floor, "uploads/a/1", 1)
+
+    def delete(key: str) -> None:
+        floor.do(commands.expect_files([key], 10**15))
+        if error:
+            raise error
+
+    monkeypatch.setattr(floor.store, "delete", delete)
+    Sweep(floor.redis, floor.store).round()
+    assert floor.redis.execute_command("ZSCORE", keys.FILES, key) == 10**15
