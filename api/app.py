@@ -25,6 +25,7 @@ from api.routes.ops import Ops
 from api.routes.storage import Storage
 from api.settings import ApiSettings
 from api.stored_keys import StoredKeys
+from api.turns import Turns
 from api.upkeep import keep_up
 from shared.errors import Error, UnknownPath
 from shared.files.open import open_store
@@ -71,6 +72,7 @@ def _open(settings: ApiSettings) -> Context:
         hub=Hub(Pokes(redis)),
         room=Room(settings.max_bodies_bytes),
         upload_room=Room(settings.max_uploads_bytes),
+        upload_turns=Turns(),
         keyring=Keyring(
             settings.api_keys,
             required=settings.require_key,

@@ -12,6 +12,7 @@ from api.auth import Caller, Keyring
 from api.body import Room
 from api.hub import Hub
 from api.settings import ApiSettings
+from api.turns import Turns
 from shared.errors import BadCredentials
 from shared.files.base import Store
 from shared.queue import execute
@@ -34,6 +35,8 @@ class Context:
     """For JSON bodies, in memory."""
     upload_room: Room
     """For uploads, on the way to the store."""
+    upload_turns: Turns
+    """For the steps of uploads in parts, which wait for each other in the store."""
     keyring: Keyring
     signing_keys: SigningKeys
 

@@ -114,7 +114,8 @@ class Uploads:
         async with self._spooled(request, place, min(_PART_BYTES, most_bytes)) as body:
             put = partial(self.context.store.put_part, most_bytes=most_bytes)
             try:
-                return await run_in_threadpool(put, place.key, place.upload, number, body)
+                async with self.context.upload_turns.of(place.tenant):
+                    return await run_in_threadpool(put, place.key, place.upload, number, body)
             except PartsTooLarge as error:
                 raise too_large(most_bytes) from error
 
@@ -123,7 +124,8 @@ class Uploads:
         store = self.context.store
         await self._expect(place.key, self._expires_at(place, later_s=_FILE_S))
         try:
-            stat = await run_in_threadpool(store.complete_multipart, place.key, place.upload, _parts(body))
+            async with self.context.upload_turns.of(place.tenant):
+                stat = await run_in_threadpool(store.complete_multipart, place.key, place.upload, _parts(body))
         except PartsMismatch as error:
             raise BadRequest(error.message) from error
         if stat.size_bytes > self.context.settings.max_upload_bytes:

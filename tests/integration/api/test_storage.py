@@ -20,6 +20,7 @@ import pytest
 from api import keys as key_tool
 from api import uploads
 from api.settings import ApiKey, ApiSettings
+from shared.files import durable
 from shared.files.open import open_store
 from shared.queue import commands, keys
 from shared.queue.connect import open_sync
@@ -337,6 +338,33 @@ def test_a_permission_ends_with_the_key_that_it_was_given_to(api: httpx.Client, 
     assert _get(link).content == b"before", "what is there stays"
     other = api.post("/storage/upload/initiate", headers=OTHER, json={}).raise_for_status().json()
     assert api.put(other["upload_url"], content=b"x").status_code == 200
+
+
+@pytest.mark.parametrize("step", ["part", "complete"])
+def test_steps_of_an_upload_that_wait_for_each_other_keep_no_other_call_waiting(
+    api: httpx.Client, settings: ApiSettings, step: str
+) -> None:
+    """As while a large file is joined."""
+    link = api.post("/files/upload", headers=OTHER, content=b"x").raise_for_status().json()["access_url"]
+    path, _, query = _initiate(api, "initiate-multipart")[0].partition("?")
+    (folder,) = (settings.data_dir / "files" / ".parts").iterdir()
+    other = api.post("/files/upload/multipart", headers=OTHER).raise_for_status().json()
+    part = api.put(f"{path}/1?{query}", content=b"part").raise_for_status().json()
+
+    def send(_: int) -> int:
+        if step == "part":
+            return api.put(f"{path}/1?{query}", content=b"again").status_code
+        return api.post(f"{path}/complete?{query}", json={"parts": [part]}).status_code
+
+    with ThreadPoolExecutor(60) as pool:
+        with durable.alone(folder):
+            sent = [pool.submit(send, number) for number in range(60)]
+            time.sleep(1)  # they have come, and wait
+            assert _get(link).content == b"x"
+            theirs = f"{other['access_url']}/multipart/{other['uploadId']}/1"
+            assert httpx.put(theirs, headers=OTHER, content=b"part", trust_env=False).status_code == 200
+            assert not any(call.done() for call in sent)
+        assert {call.result() for call in sent} == {200}
 
 
 @on_both_stores
