@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from shared.queue.states import Lane, State
 
@@ -267,12 +267,17 @@ class Case:
     submission: Submission | None
 
 
+_Moment = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
+"""In ms, before the year 10000: Python knows no later one."""
+_Most = Annotated[int, Field(ge=0)]
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
     """What is kept of a key's secret: the SHA-256 of `id:secret`, hexadecimal. None: valid until it is replaced."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    until_ms: int | None
+    until_ms: _Moment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +287,10 @@ class StoredKey:
 
     id: str
     secrets: tuple[Secret, ...]
-    max_running: int | None = None
-    max_queued: int | None = None
+    max_running: _Most | None = None
+    max_queued: _Most | None = None
     revoked: bool = False
-    created_ms: int = 0
+    created_ms: _Moment = 0
 
     @property
     def readable(self) -> bool:

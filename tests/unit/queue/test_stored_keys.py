@@ -24,7 +24,13 @@ UNREADABLE = {
     "endless": entry(secrets=[{"sha256": DIGEST}]),
     "no digest": entry(secrets=[{"sha256": "secret", "until_ms": None}]),
     "until when": entry(secrets=[{"sha256": DIGEST, "until_ms": "never"}]),
+    "until long ago": entry(secrets=[{"sha256": DIGEST, "until_ms": -1}]),
+    "until the end": entry(secrets=[{"sha256": DIGEST, "until_ms": 10**17}]),
     "a limit": entry(max_running="many"),
+    "fewer than none": entry(max_running=-1),
+    "no room at all": entry(max_queued=-1),
+    "before all": entry(created_ms=-1),
+    "after all": entry(created_ms=10**17),
     "perhaps": entry(revoked="perhaps"),
     "another's": entry(id="other"),
 }
