@@ -99,7 +99,7 @@ class WorkerSettings(Settings):
     """An idle worker that heard no doorbell for so long, though requests wait, ends itself: longer than any retry
     waits."""
     hang_s: float | None = Field(default=300.0, gt=0)
-    """A denoising step, or a decoding that nothing else runs beside, that takes longer ends the process."""
+    """A preparation, a denoising step or a decoding that takes longer ends the process."""
 
     @field_validator("fence_ms")
     @classmethod

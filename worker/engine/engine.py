@@ -4,23 +4,24 @@ Knows requests only as `Job`s. Torch is the runner's business; this module and t
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar
 
 from PIL import Image
 
 from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
 from worker.engine.alarm import Alarm
-from worker.engine.fatal import Fatal, exhausted, fault_of
+from worker.engine.fatal import Fatal, exhausted, fault_of, reason
 from worker.engine.job import Job, OnProgress, Painting
-from worker.engine.protocol import BatchKey, Runner, State, Stopped, Suspected, Unusable
+from worker.engine.protocol import BatchKey, Decoded, Runner, State, Stopped, Suspected, Unusable
 from worker.engine.scheduler import Scheduler
 from worker.engine.ticket import Stats, Ticket
 
@@ -31,6 +32,8 @@ P = TypeVar("P")
 T = TypeVar("T")
 _SHRUNK_S: Final = 600.0
 """For so long fewer pictures of a size share a call, once more did not fit: other programs, too, use the device."""
+_LATE: Final = 2
+"""A step that breaks the device may be told so by whatever is done there until so many steps later."""
 
 
 def _survive(_error: Exception) -> None:
@@ -41,8 +44,8 @@ class Engine(Generic[S, P]):
     """Paints jobs together. `submit`, `cancel` and the figures may be called from any thread.
 
     previews_s: at most one preview per job in this many seconds; None makes none and costs nothing.
-    hang_s:     a step or a decoding that takes longer ends it all, with every thread's traceback: by `on_fatal` where
-                the engine's thread can still run, else by ending the process. None never does.
+    hang_s:     a preparation, a step or a decoding that takes longer ends it all, with every thread's traceback: by
+                `on_fatal` where the engine's thread can still run, else by ending the process. None never does.
     on_fatal:   called once, on the engine's thread, when only a new process can help; every job has failed by then.
     """
 
@@ -71,8 +74,10 @@ class Engine(Generic[S, P]):
         self._broken: Exception | None = None
         self._on_device = threading.Lock()
         """Held by the engine's thread at its work there, so that a decoding can have the device to itself."""
+        self._worked_s = 0.0
+        """What the engine's thread has spent there."""
         self._decoding: tuple[Ticket[S], float] | None = None
-        """Whose picture the finisher decodes, since when."""
+        """Whose picture the finisher decodes, since when; while it waits for the device to itself, since never."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
 
@@ -133,9 +138,9 @@ class Engine(Generic[S, P]):
         """Takes no more jobs. `wait` finishes those in flight; otherwise they fail with `Unavailable`."""
         with self._wake:
             self._closing = True
-            if not wait and self._broken is None:
-                self._broken = Unavailable("The engine is closing")
             self._wake.notify_all()
+        if not wait:
+            self._break(Unavailable("The engine is closing"))
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
         self._finisher.shutdown(wait=wait, cancel_futures=not wait)
@@ -150,10 +155,10 @@ class Engine(Generic[S, P]):
         turn = self._scheduler.turn()
         if not turn:
             return False
-        began_s = time.monotonic()
+        began_s = self._worked_s
         stepped, predicted_s = self._denoise(turn)
+        self._meter(stepped, self._worked_s - began_s, predicted_s)
         now_s = time.monotonic()
-        self._meter(stepped, now_s - began_s, predicted_s)
         for ticket in stepped:
             self._report(ticket, now_s)
             self._retire(ticket, now_s)
@@ -164,15 +169,21 @@ class Engine(Generic[S, P]):
             while self._wait_for_work():
                 self.step()
         except Exception as error:  # noqa: BLE001 - the thread must not die in silence
-            self._collapse(error)
-        finally:
-            self._alarm.off()
+            self._break(error)
+        if self._broken is not None:
+            self._collapse(self._broken)
+        self._alarm.off()
+
+    def _break(self, error: Exception) -> None:
+        """The engine's thread ends, and with it everything: by the first who says so. From now on nothing is taken."""
+        with self._wake:
+            self._broken = self._broken or error
+            self._wake.notify_all()
 
     def _wait_for_work(self) -> bool:
         """True when there is something to step; False when the thread should end."""
         while True:
             if self._broken is not None:
-                self._collapse(self._broken)
                 return False
             if self._scheduler.entries():
                 return True
@@ -187,10 +198,22 @@ class Engine(Generic[S, P]):
                 if self._closing and not self._tickets:
                     return False
 
-    def _at_work(self) -> AbstractContextManager[object]:
-        """For each thing that the engine's thread does on the device: it has its own time."""
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        """For each thing that the engine's thread does on the device: it has its own time, to which waiting for a
+        decoding that has the device to itself does not add. One that waits for that has it first."""
         self._look()
-        return self._on_device
+        with self._wake:
+            self._wake.wait_for(lambda: self._decoding is None or self._decoding[1] < math.inf)
+        if not self._on_device.acquire(blocking=False):
+            self._on_device.acquire()
+            self._alarm.set()
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._worked_s += time.monotonic() - began_s
+            self._on_device.release()
 
     def _look(self) -> None:
         """Sets the alarm anew. Raises `Fatal` where a decoding hangs beside all that goes on."""
@@ -200,10 +223,15 @@ class Engine(Generic[S, P]):
         self._alarm.set()
 
     def _wait_for_a_decoding(self, unless: Callable[[], bool]) -> None:
-        """To end, or the whole engine. Each has its own time. Also when we close: it may be sent back for new steps."""
+        """To end, or to begin its second try, or the whole engine to end. Each has its own time. Also when we close: it
+        may be sent back for new steps."""
         self._look()
-        decoding = self._being_decoded()
-        self._wake.wait_for(lambda: self._broken or self._being_decoded() < decoding or unless())
+        waiting, watched = self._being_decoded(), self._decoding
+
+        def news() -> bool:
+            return self._being_decoded() < waiting or self._decoding is not watched
+
+        self._wake.wait_for(lambda: self._broken or news() or unless())
 
     def _being_decoded(self) -> int:
         return sum(ticket.decoding for ticket in self._tickets)
@@ -229,44 +257,47 @@ class Engine(Generic[S, P]):
                 self._drop(ticket, TotalTimeout())
 
     def _prepare(self, ticket: Ticket[S]) -> None:
-        began_s = time.monotonic()
+        began_s, worked_s = time.monotonic(), self._worked_s
         ticket.joined_s = ticket.joined_s or began_s
         try:
             ticket.state = self._again_with_room(ticket, lambda: self._prepared(ticket), self._decoded_all)
-        except (DeviceLost, Fatal):
+        except (DeviceLost, Fatal, Stopped):
             raise
         except Unusable as error:
-            self._drop(ticket, self._unpaintable(ticket, error))
+            self._drop(ticket, self._unpaintable(ticket, str(error)))
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             self._drop(ticket, fault_of(error, ticket.job))
-        took_s = time.monotonic() - began_s
-        ticket.prepare_s += took_s
-        ticket.gpu_s += took_s
-        self._stats.prepare_s += took_s
+        ticket.prepare_s += time.monotonic() - began_s
+        ticket.gpu_s += self._worked_s - worked_s
+        self._stats.prepare_s += self._worked_s - worked_s
 
     def _prepared(self, ticket: Ticket[S]) -> S:
         with self._at_work():
             return self._runner.prepare(ticket.job, ticket.key)
 
     def _decoded_all(self) -> AbstractContextManager[object]:
-        """Returns when what is being decoded has given its memory back."""
+        """Returns when what is being decoded has given its memory back. Raises `Stopped` where the engine ends."""
         with self._wake:
             while self._being_decoded() and not self._broken:
                 self._wait_for_a_decoding(lambda: False)
+        if self._broken:
+            raise Stopped
         return nullcontext()
 
     def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
         """One step of everybody in the turn. Returns who was stepped, and the seconds inside the model."""
-        began_s = time.monotonic()
+        began_s = self._worked_s
         predicted = self._predict([(ticket, ticket.state) for ticket in turn if ticket.state is not None])
-        predicted_s = time.monotonic() - began_s
+        predicted_s = self._worked_s - began_s
         stepped = [ticket for ticket, _, _ in predicted]
+        if not stepped:
+            return [], predicted_s
         try:
-            with self._on_device:
+            with self._at_work():
                 self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
         except OutOfMemory as error:
-            raise exhausted(stepped) from error
-        except DeviceLost:
+            raise exhausted(stepped, reason(error)) from error
+        except (DeviceLost, Fatal):
             raise
         except Exception as error:  # noqa: BLE001 - a half-stepped batch cannot be tried again
             alone = len(stepped) == 1
@@ -277,42 +308,52 @@ class Engine(Generic[S, P]):
         return stepped, predicted_s
 
     def _predict(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
-        """Out of memory: cut in half and tried once more with nothing beside it. Any other fault: each is tried alone,
-        to find the guilty."""
-        tickets = [ticket for ticket, _ in batch]
-        try:
-            return self._call(batch)
-        except OutOfMemory:
-            self._halve(tickets)
-        except (DeviceLost, Fatal):
-            raise
-        except Exception as error:  # noqa: BLE001 - one job's fault stays its own
-            if len(batch) > 1:
-                return [triple for pair in batch for triple in self._predict([pair])]
-            self._drop(tickets[0], fault_of(error, tickets[0].job))
-            return []
-        try:
-            with self._decoded_all():
+        """Out of memory: tried again with nothing beside it, then with half as many pictures in a call, and so on, and
+        what cannot be cut once more as it is. Any other fault: each is tried alone, to find the guilty."""
+        tickets, again = [ticket for ticket, _ in batch], False
+        while True:
+            beside = self._being_decoded() > 0
+            try:
                 return self._call(batch)
-        except OutOfMemory as error:
-            if not tickets[0].precise:
-                raise exhausted(tickets) from error
-            for ticket in tickets:
-                self._drop(ticket, self._unpaintable(ticket, error))
-            return []
+            except OutOfMemory as error:
+                why = reason(error)
+            except (DeviceLost, Fatal):
+                raise
+            except Exception as error:  # noqa: BLE001 - one job's fault stays its own
+                if len(batch) == 1:
+                    self._drop(tickets[0], fault_of(error, tickets[0].job))
+                    return []
+                break
+            # Here and not above: what failed holds its memory as long as its exception lives.
+            if beside:
+                self._decoded_all()
+            elif not self._halve(tickets):
+                if again:
+                    return self._give_up(tickets, why)
+                again = True
+        return [triple for pair in batch for triple in self._predict([pair])]
+
+    def _give_up(self, tickets: Sequence[Ticket[S]], why: str) -> list[tuple[Ticket[S], S, P]]:
+        if not tickets[0].precise:
+            raise exhausted(tickets, why)
+        for ticket in tickets:
+            self._drop(ticket, self._unpaintable(ticket, why))
+        return []
 
     def _call(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
         with self._at_work():
             predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
         return [(ticket, state, said) for (ticket, state), said in zip(batch, predictions, strict=True)]
 
-    def _halve(self, tickets: Sequence[Ticket[S]]) -> None:
-        """For a while half as many pictures of this size go into one call, or still one."""
+    def _halve(self, tickets: Sequence[Ticket[S]]) -> bool:
+        """For a while half as many pictures of this size go into one call. False where it was one."""
         key = tickets[0].key
         pictures = min(self._slots_of(key), sum(ticket.pictures for ticket in tickets))
-        half = max(1, pictures // 2)
-        self._shrunk[key] = (half, time.monotonic() + _SHRUNK_S)
-        _log.warning("out of memory with %d pictures of %s in a step: for a while %d", pictures, key, half)
+        if pictures == 1:
+            return False
+        self._shrunk[key] = (pictures // 2, time.monotonic() + _SHRUNK_S)
+        _log.warning("out of memory with %d pictures of %s in a step: for a while %d", pictures, key, pictures // 2)
+        return True
 
     def _report(self, ticket: Ticket[S], now_s: float) -> None:
         state = ticket.state
@@ -344,7 +385,8 @@ class Engine(Generic[S, P]):
         self._scheduler.remove(ticket)
         with self._wake:
             ticket.decoding = True
-        self._finisher.submit(self._finish, ticket, state, now_s).add_done_callback(self._finished)
+        finishing = self._finisher.submit(self._finish, ticket, state, now_s)
+        finishing.add_done_callback(partial(self._finished, ticket))
 
     def _meter(self, stepped: Sequence[Ticket[S]], step_s: float, predict_s: float) -> None:
         pictures = sum(ticket.pictures for ticket in stepped)
@@ -353,60 +395,74 @@ class Engine(Generic[S, P]):
         self._stats.count(pictures, sum(ticket.job.cost_px for ticket in stepped), step_s, predict_s)
         for ticket in stepped:
             ticket.gpu_s += step_s * ticket.pictures / pictures
+            ticket.last_tick = self._stats.ticks
 
     # ---- the finisher's thread
 
     def _finish(self, ticket: Ticket[S], state: S, denoised_s: float) -> None:
-        began_s = time.monotonic()
-        if ticket.cancelled:
-            self._settle(ticket, Cancelled())
-            return
-        self._decoding = ticket, began_s
+        if self._broken is None:
+            outcome = Cancelled() if ticket.cancelled else self._outcome(ticket, state, denoised_s)
+            if outcome is not None:
+                self._settle(ticket, outcome)
+
+    def _outcome(self, ticket: Ticket[S], state: S, denoised_s: float) -> Painting | Fault | Suspected | None:
+        """Of a decoding; None where it begins again from the start."""
+        self._decoding = ticket, time.monotonic()
         try:
-            decoded = self._again_with_room(
-                ticket, lambda: self._runner.decode(state, job=ticket.job), lambda: self._on_device
-            )
+            decoded = self._again_with_room(ticket, lambda: self._decoded(ticket, state), lambda: self._alone(ticket))
         except Unusable as error:
-            self._again(ticket, error)
-            return
+            return self._again(ticket, error)
         except (DeviceLost, Fatal) as error:
-            self._broken = error  # before its job fails: nothing more is taken
-            self._settle(ticket, Suspected(error.fault() if isinstance(error, Fatal) else error))
-            return
+            self._break(error)  # before its job fails: nothing more is taken
+            return Suspected(error.fault() if isinstance(error, Fatal) else error)
         except Exception as error:  # noqa: BLE001
-            self._settle(ticket, fault_of(error, ticket.job))
-            return
+            return fault_of(error, ticket.job)
         finally:
             self._decoding = None
         self._short = None
-        now_s = time.monotonic()
-        ticket.gpu_s += now_s - began_s
-        self._settle(ticket, Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, now_s))
+        return Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, time.monotonic())
 
-    def _finished(self, finishing: Future[None]) -> None:
+    def _decoded(self, ticket: Ticket[S], state: S) -> Decoded:
+        began_s = time.monotonic()
+        try:
+            return self._runner.decode(state, job=ticket.job)
+        finally:
+            ticket.gpu_s += time.monotonic() - began_s
+
+    @contextmanager
+    def _alone(self, ticket: Ticket[S]) -> Generator[None]:
+        """A decoding has the device to itself, and time of its own from when it has it."""
+        self._decoding = ticket, math.inf
+        with self._on_device:
+            with self._wake:
+                self._decoding = ticket, time.monotonic()
+                self._wake.notify_all()
+            yield
+
+    def _finished(self, ticket: Ticket[S], finishing: Future[None]) -> None:
         """A bug outside of the decoding must not leave a job without its end."""
         if not finishing.cancelled() and (error := finishing.exception()) is not None:
-            with self._wake:
-                self._broken = cast("Exception", error)
-                self._wake.notify_all()
+            bug = Fatal("a decoded picture could not be handed over", [ticket], Unavailable)
+            bug.__cause__ = error
+            self._break(bug)
 
-    def _again(self, ticket: Ticket[S], error: Unusable) -> None:
+    def _again(self, ticket: Ticket[S], error: Unusable) -> Fault | None:
         """From the start in the next higher precision, once."""
         key = self._runner.key(ticket.job.image.width, ticket.job.image.height, precise=True)
         if ticket.precise or key == ticket.key:
-            self._settle(ticket, self._unpaintable(ticket, error))
-            return
+            return self._unpaintable(ticket, str(error))
         _log.warning("job %s: %s in %s, once more in %s", ticket.job.id, error, ticket.key.dtype, key.dtype)
         ticket.key, ticket.precise, ticket.state = key, True, None
         with self._wake:
             ticket.decoding = False
             self._inbox.append(ticket)
             self._wake.notify_all()
+        return None
 
     # ---- either
 
-    def _unpaintable(self, ticket: Ticket[S], error: Exception) -> InternalFault:
-        _log.error("job %s: no usable picture (%r) in %s", ticket.job.id, error, ticket.key.dtype)
+    def _unpaintable(self, ticket: Ticket[S], why: str) -> InternalFault:
+        _log.error("job %s: no usable picture in %s: %s", ticket.job.id, ticket.key.dtype, why)
         return InternalFault("The model produced no usable picture for this request")
 
     def _again_with_room(
@@ -425,7 +481,7 @@ class Engine(Generic[S, P]):
             if ticket.precise:
                 raise Unusable("no memory for a higher precision") from error
             if self._short not in (None, ticket.job.request):
-                raise exhausted([ticket]) from error
+                raise exhausted([ticket], reason(error)) from error
             self._short = ticket.job.request
             raise
 
@@ -448,8 +504,8 @@ class Engine(Generic[S, P]):
             ticket.future.set_exception(outcome)
 
     def _collapse(self, error: Exception) -> None:
-        """Fails everything in flight: as suspected who is why, or where nobody knows that, who is in a step or being
-        decoded; as stopped the rest."""
+        """Fails everything in flight: as suspected who is why, or where nobody knows that, who may be; as stopped the
+        rest."""
         closing = isinstance(error, Unavailable)
         with self._wake:
             self._broken = error
@@ -457,14 +513,20 @@ class Engine(Generic[S, P]):
         if isinstance(error, Fatal):
             suspects, fault = error.guilty, error.fault
         else:
-            at_work = self._decoding and self._decoding[0]
-            suspects = [ticket for ticket in left if not closing and (not ticket.decoding or ticket is at_work)]
+            suspects = [ticket for ticket in left if not closing and self._may_be_why(ticket, error)]
             fault = partial(Unavailable, "The engine failed while this request was in it")
         for ticket in left:
             self._drop(ticket, Suspected(fault()) if ticket in suspects else Stopped())
         if not closing:
             _log.critical("the engine cannot go on", exc_info=error)
             self._on_fatal(error)
+
+    def _may_be_why(self, ticket: Ticket[S], error: Exception) -> bool:
+        """A lost device: who has had it do something that may not be done yet. A bug: also who only waits for it."""
+        if ticket.decoding:
+            at_work = self._decoding and self._decoding[0]
+            return ticket is at_work or self._stats.ticks - ticket.last_tick < _LATE
+        return ticket.joined_s > 0 or not isinstance(error, DeviceLost)
 
     def _slots_of(self, key: BatchKey) -> int:
         most, until_s = self._shrunk.get(key, (0, 0.0))

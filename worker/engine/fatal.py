@@ -20,12 +20,18 @@ class Fatal(Exception):
         self.fault = fault
 
 
-def exhausted(guilty: Sequence[Ticket[Any]]) -> Fatal:
-    return Fatal("out of memory, with nothing left to split", guilty, OutOfMemory)
+def exhausted(guilty: Sequence[Ticket[Any]], why: str) -> Fatal:
+    return Fatal(f"out of memory, with nothing left to split: {why}", guilty, OutOfMemory)
+
+
+def reason(error: Exception) -> str:
+    """In the words of whoever said so first."""
+    return str(error.__cause__ or error)
 
 
 def fault_of(error: Exception, job: Job) -> Fault:
+    """Without the frames of where it was raised: whoever keeps it would keep what they hold of the device's memory."""
     if isinstance(error, Fault):
-        return error
+        return type(error)(error.message)
     _log.error("job %s failed", job.id, exc_info=error)
     return InternalFault()

@@ -77,7 +77,8 @@ class Runner(Protocol[S, P]):
     """`prepare`, `predict`, `advance` and `preview` are called on one thread, `decode` on another one beside them, and
     what says so on any.
 
-    Any method may raise; `shared.errors.OutOfMemory` says that the device is full, and that what was given is unharmed.
+    Any method may raise; `shared.errors.OutOfMemory` says that the device is full, and that what was given is unharmed,
+    but by `advance`.
     """
 
     def key(self, width: int, height: int, *, precise: bool) -> BatchKey:

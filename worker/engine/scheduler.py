@@ -2,9 +2,10 @@
 
 Sizes cannot share a step, so they take turns, and each step costs its size about what it would take the smallest of its
 requests alone: the pixels of its pictures, and the calls' own cost. The size with the least cost so far is next. So
-whoever is in flight is slowed down alike, and neither small pictures nor much company get ahead of the others. Having
-been away earns a size no credit. Inside one size everybody who runs is stepped together, and the waiting join in the
-order they came, as soon as there is room: never later to gather company.
+whoever is in flight is slowed down alike, and neither small pictures nor much company get ahead of the others; only a
+request of many pictures does in the company of one of few. Having been away earns a size no credit. Inside one size
+everybody who runs is stepped together, and the waiting join in the order they came, as soon as there is room: never
+later to gather company.
 """
 
 from collections import deque

@@ -30,6 +30,8 @@ class Ticket(Generic[S]):
     joined_s: float = 0.0
     stepped_s: float = 0.0
     previewed_s: float = float("-inf")
+    last_tick: int = 0
+    """Of `Stats.ticks`, the last one that it was in."""
     prepare_s: float = 0.0
     gpu_s: float = 0.0
 
@@ -59,8 +61,8 @@ class Ticket(Generic[S]):
 class Stats:
     """Totals since the start, in seconds, steps and step-pixels (pixels of a picture, times its pictures, times steps).
 
-    `step_s` is time inside steps, `predict_s` the part of it inside the model; the rest of a step is the host's.
-    `up_s` is filled in for a copy.
+    `step_s` is time at steps, `predict_s` the part of it inside the model; the rest of a step is the host's. Waiting
+    for a decoding is neither. `up_s` is filled in for a copy.
     """
 
     up_s: float = 0.0

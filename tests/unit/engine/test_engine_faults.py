@@ -1,16 +1,20 @@
 """What goes wrong in one job stays with it; what cannot be survived fails everybody at once and says so."""
 
 # pyright: reportPrivateUsage=false
+import math
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+from weakref import WeakSet
 
 import pytest
 
 from shared.errors import DeviceLost, Fault, InternalFault, OutOfMemory, Unavailable
 from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard
+from worker.engine.alarm import Alarm
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeState
 from worker.engine.job import Job, Painting
@@ -101,6 +105,89 @@ def test_out_of_memory_halves_the_batch_from_then_on() -> None:
     assert fatal == []
 
 
+def test_the_guilty_is_found_although_memory_was_short_before() -> None:
+    def fault(jobs: Sequence[Job], slots: int) -> None:
+        if min(slots, len(jobs)) > 2:
+            raise OutOfMemory
+        if any(one.id == "bad" for one in jobs):
+            raise ValueError("planted")
+
+    fatal: list[Exception] = []
+    engine: Engine[Any, Any] = Engine(Planted(fault=fault), on_fatal=fatal.append)
+    futures = {name: engine.submit(job(id=name), unheard) for name in ("good", "bad", "fine", "well")}
+    engine.start()
+    assert isinstance(futures.pop("bad").exception(10), InternalFault)
+    assert all(len(future.result(10).pictures) == 1 for future in futures.values())
+    engine.close(wait=True)
+    assert fatal == []
+
+
+class Activation:
+    """What a call holds of a device."""
+
+
+def test_what_a_failed_step_held_is_free_while_each_is_tried_alone() -> None:
+    """A device with room for three."""
+    held = WeakSet[Activation]()
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        call: list[Activation] = []
+        while len(call) < len(jobs):
+            if len(held) == 3:
+                raise OutOfMemory
+            call.append(Activation())
+            held.add(call[-1])
+        if any(one.id == "bad" for one in jobs):
+            raise ValueError("planted")
+
+    engine: Engine[Any, Any] = Engine(Planted(fault=fault))
+    futures = {name: engine.submit(job(id=name), unheard) for name in ("good", "bad", "fine")}
+    engine.start()
+    assert isinstance(futures.pop("bad").exception(10), InternalFault)
+    assert all(len(future.result(10).pictures) == 1 for future in futures.values())
+    engine.close(wait=True)
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_who_is_told_that_it_did_not_fit_keeps_nothing_of_it(where: str) -> None:
+    held = WeakSet[Activation]()
+
+    def allocate() -> None:
+        activation = Activation()
+        held.add(activation)
+        raise RuntimeError("CUDA out of memory")
+
+    def fault(_: Job) -> None:
+        try:
+            allocate()
+        except RuntimeError as error:
+            raise OutOfMemory from error
+
+    plant: dict[str, Any] = {where: fault}
+    engine: Engine[Any, Any] = Engine(Planted(**plant))
+    engine.start()
+    future = engine.submit(job(), unheard)
+    assert isinstance(future.exception(10), OutOfMemory)
+    assert len(held) == 0
+    engine.close(wait=True)
+
+
+def test_nobody_is_stepped_where_nobody_is_left() -> None:
+    stepped: list[int] = []
+
+    def advance(states: Sequence[FakeState], predictions: Sequence[None]) -> None:
+        stepped.append(len(states) + len(predictions))
+
+    runner = Planted(fault=raising(ValueError("planted")))
+    runner.advance = advance
+    engine: Engine[Any, Any] = Engine(runner)
+    future = engine.submit(job(), unheard)
+    until_idle(engine)
+    assert isinstance(future.exception(0), InternalFault)
+    assert stepped == []
+    engine.close(wait=True)
+
+
 def test_out_of_memory_twice_ends_the_engine() -> None:
     def fault(jobs: Sequence[Job], _: int) -> None:
         if jobs[0].image.width == 128:
@@ -132,7 +219,7 @@ def test_a_single_picture_out_of_memory_is_tried_once_more() -> None:
     assert suspected_of(future) is OutOfMemory
     engine.close(wait=True)
     assert len(fatal) == 1
-    assert tries == [16, 1]
+    assert tries == [16, 16]
 
 
 class Crowded(Planted):
@@ -175,9 +262,60 @@ def test_what_does_not_fit_beside_the_other_waits_for_it(refused: str) -> None:
     long = engine.submit(job(id="long", steps=20, image=picture(128, 128)), unheard)
     engine.start()
     assert all(len(future.result(10).pictures) == 1 for future in (*short, long))
-    engine.close(wait=True)
     assert runner.refusals >= 1
+    assert engine.capacity_px(64, 64) == 16 * 64 * 64, "waiting was enough"
+    engine.close(wait=True)
     assert fatal == []
+
+
+class Short(Planted):
+    """Has no room for the job "step" while something is decoded; `refused` says that it came."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(fault=self._short if where == "step" else None)
+        self._where = where
+        self.refused = threading.Event()
+
+    def _short(self, jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].id == "step" and not self.may_decode.is_set():
+            self.refused.set()
+            raise OutOfMemory
+
+    def prepare(self, job: Job, key: BatchKey) -> FakeState:
+        if self._where == "prepare":
+            self._short([job], 0)
+        return super().prepare(job, key)
+
+
+@pytest.mark.parametrize("where", ["prepare", "step"])
+def test_who_waits_for_a_decoding_when_all_is_closed_at_once_is_not_tried_again(where: str) -> None:
+    fatal: list[Exception] = []
+    runner = Short(where)
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    engine.start()
+    two_to_decode(engine, runner)
+    step = engine.submit(job(id="step"), unheard)
+    assert runner.refused.wait(10)
+    runner.refused.clear()
+    engine.close(wait=False)
+    assert isinstance(step.exception(10), Stopped)
+    assert not runner.refused.is_set()
+    assert fatal == []
+    runner.may_decode.set()
+
+
+def test_waiting_for_a_decoding_is_no_work_of_the_device() -> None:
+    runner = Short("step")
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    two_to_decode(engine, runner)
+    step = engine.submit(job(id="step"), unheard)
+    assert runner.refused.wait(10)
+    threading.Event().wait(0.5)
+    runner.may_decode.set()
+    assert step.result(10).gpu_s < 0.5
+    assert engine.stats().step_s < 0.5
+    engine.close(wait=True)
 
 
 def test_fewer_share_a_call_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +441,13 @@ def test_a_device_that_is_lost_takes_no_more_jobs(where: str) -> None:
 def test_a_device_that_is_lost_in_a_step_may_have_been_lost_by_a_decoding() -> None:
     """What a device was asked to do fails in whatever asks next."""
 
+    steps: list[str] = []
+
     def fault(jobs: Sequence[Job], _: int) -> None:
         if jobs[0].id == "stepped":
-            raise DeviceLost
+            steps.append("stepped")
+            if len(steps) > 2:
+                raise DeviceLost
 
     runner = Planted(fault=fault)
     engine: Engine[Any, Any] = Engine(runner)
@@ -316,6 +458,172 @@ def test_a_device_that_is_lost_in_a_step_may_have_been_lost_by_a_decoding() -> N
     assert isinstance(behind.exception(10), Stopped)
     runner.may_decode.set()
     engine.close(wait=True)
+
+
+def test_who_waits_for_room_cannot_have_lost_the_device() -> None:
+    engine: Engine[Any, Any] = Engine(Planted(slots=1, fault=raising(DeviceLost())))
+    stepped, *waiting = [engine.submit(job(id=str(k)), unheard) for k in range(3)]
+    engine.start()
+    assert suspected_of(stepped) is Unavailable
+    assert all(isinstance(future.exception(10), Stopped) for future in waiting)
+    engine.close(wait=True)
+
+
+def test_a_device_may_have_been_lost_by_a_last_step() -> None:
+    """It fails in whatever is done there next."""
+    lost = threading.Event()
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if lost.is_set():
+            raise DeviceLost
+        if jobs[0].id == "killer":
+            lost.set()
+
+    runner = Planted(fault=fault)
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    two_to_decode(engine, runner)
+    killer = engine.submit(job(id="killer", steps=1), unheard)
+    assert lost.wait(10)
+    engine.submit(job(id="next"), unheard)
+    assert suspected_of(killer) is Unavailable
+    runner.may_decode.set()
+    engine.close(wait=True)
+
+
+def test_nothing_more_is_decoded_on_a_device_that_is_lost() -> None:
+    stepping, go_on = threading.Event(), threading.Event()
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].id == "long":
+            stepping.set()
+            assert go_on.wait(10)
+
+    runner = Planted(fault=fault, decode_fault=raising(DeviceLost()))
+    engine: Engine[Any, Any] = Engine(runner)
+    engine.start()
+    first, second = two_to_decode(engine, runner)
+    engine.submit(job(id="long", image=picture(128, 128)), unheard)
+    assert stepping.wait(10)
+    runner.may_decode.set()
+    assert suspected_of(first) is DeviceLost
+    go_on.set()
+    assert second.exception(10)
+    engine.close(wait=True)
+    assert runner.decoded == ["first"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_the_process_is_called_once_even_if_it_cannot() -> None:
+    calls: list[Exception] = []
+
+    def fail(error: Exception) -> None:
+        calls.append(error)
+        raise RuntimeError("planted: can't start new thread")
+
+    engine: Engine[Any, Any] = Engine(Planted(decode_fault=raising(DeviceLost())), on_fatal=fail)
+    engine.start()
+    assert engine.submit(job(), unheard).exception(10)
+    engine._thread.join(10)
+    assert len(calls) == 1
+    engine.close(wait=True)
+
+
+class Watched(Alarm):
+    """Counts how often it is set, and rings for what began before `moment`."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.sets = 0
+        self.moment = -math.inf
+
+    def set(self) -> None:
+        self.sets += 1
+
+    def rings_for(self, since_s: float | None) -> bool:
+        return since_s is not None and since_s < self.moment
+
+
+class Door:
+    """A lock that says which thread found it closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.closed_to = {"engine": threading.Event(), "finisher": threading.Event()}
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        self.closed_to[threading.current_thread().name.partition("_")[0]].set()
+        return blocking and self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def watched(runner: Planted, fatal: list[Exception]) -> tuple[Engine[Any, Any], Watched, Door]:
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    alarm, door = Watched(), Door()
+    engine._alarm, engine._on_device = alarm, cast("Any", door)
+    return engine, alarm, door
+
+
+def test_a_decoding_that_waits_for_a_step_does_not_hang() -> None:
+    fatal: list[Exception] = []
+    stepping = threading.Event()
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].id == "long" and not stepping.is_set():
+            stepping.set()
+            assert door.closed_to["finisher"].wait(10)
+            alarm.moment = time.monotonic()
+
+    def short_once(_: Job) -> None:
+        if not tries:
+            tries.append(1)
+            assert stepping.wait(10)
+            raise OutOfMemory
+
+    tries: list[int] = []
+    engine, alarm, door = watched(Planted(fault=fault, decode_fault=short_once), fatal)
+    engine.start()
+    short = engine.submit(job(id="short", steps=1), unheard)
+    long = engine.submit(job(id="long", steps=20, image=picture(128, 128)), unheard)
+    assert len(short.result(10).pictures) == len(long.result(10).pictures) == 1
+    engine.close(wait=True)
+    assert fatal == []
+
+
+def test_a_step_that_waits_for_a_decoding_has_its_own_time() -> None:
+    """The decoding has the device to itself."""
+    sets: list[int] = []
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if jobs[0].id == "long" and sets:
+            sets.append(alarm.sets)
+
+    def short_once(_: Job) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OutOfMemory
+        assert door.closed_to["engine"].wait(10)
+        sets.append(alarm.sets)
+
+    tries: list[int] = []
+    engine, alarm, door = watched(Planted(fault=fault, decode_fault=short_once), [])
+    engine.start()
+    engine.submit(job(id="long", steps=1_000_000, strength=1.0, image=picture(128, 128)), unheard)
+    short = engine.submit(job(id="short", steps=1), unheard)
+    assert len(short.result(10).pictures) == 1
+    engine.close(wait=False)
+    alone, after = sets[:2]
+    assert after > alone
 
 
 def test_a_device_that_is_lost_while_nobody_looks_is_noticed() -> None:
@@ -441,10 +749,12 @@ def test_a_bug_after_a_decoding_leaves_nobody_waiting(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Ticket, "painting", raising(RuntimeError("planted")))
     engine: Engine[Any, Any] = Engine(Planted(), on_fatal=fatal.append)
     engine.start()
-    future = engine.submit(job(), unheard)
-    assert isinstance(future.exception(10), Suspected | Stopped)
+    other = engine.submit(job(id="other", steps=10_000), unheard)
+    future = engine.submit(job(steps=1), unheard)
+    assert suspected_of(future) is Unavailable
+    assert isinstance(other.exception(10), Stopped)
     engine.close(wait=True)
-    assert [str(error) for error in fatal] == ["planted"]
+    assert [str(error.__cause__) for error in fatal] == ["planted"]
 
 
 def test_a_bug_outside_of_any_job_fails_everybody_and_says_so() -> None:
