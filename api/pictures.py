@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from api.context import Context
 from api.data_uri import decode
 from api.lifting import Lifted
-from api.spool import spool
 from shared.errors import InvalidInput, Problem
 from shared.files import keys
 from shared.files.base import FileMissing
+from shared.files.spool import spool
 from shared.queue import commands
 
 _LONGEST_URL = 8192
@@ -67,7 +67,7 @@ async def discard(context: Context, picture: Picture) -> None:
 async def _store(context: Context, pieces: Iterator[str], request_id: str) -> Picture:
     settings = context.settings
     key = keys.input_picture(request_id)
-    with spool(settings.data_dir / "spool") as file:
+    with spool(settings.data_dir) as file:
         content_type = await run_in_threadpool(decode, pieces, settings.max_download_bytes, file)
         file.seek(0)
         await context.run(commands.hold_picture(key))

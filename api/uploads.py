@@ -151,8 +151,8 @@ class Uploads:
 
     def _spooled(self, request: Request, place: Grant, max_bytes: int) -> AbstractAsyncContextManager[BinaryIO]:
         """What is sent, on the way to the store."""
-        folder = self.context.settings.data_dir / "spool"
-        return spooled(request, self.context.upload_room, place.tenant, max_bytes, folder)
+        context = self.context
+        return spooled(request, context.upload_room, place.tenant, max_bytes, context.settings.data_dir)
 
     def _kept_s(self, place: Grant) -> int:
         return place.lifetime_s or self.context.settings.retention_s

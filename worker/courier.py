@@ -46,7 +46,9 @@ class Courier:
             threads=settings.courier_concurrency,
             allow=egress.Allow.parse(settings.egress_allow),
         )
-        self._webhooks = Webhooks(self._redis, store, load_or_create_keys(settings.webhook_keys_dir), terms)
+        self._webhooks = Webhooks(
+            self._redis, store, settings.data_dir, load_or_create_keys(settings.webhook_keys_dir), terms
+        )
         deliveries = Rounds("webhooks", self._webhooks.round, every_s=_LOOK_EVERY_S)
         self._webhooks.done = deliveries.hurry
         rescuer = Rescuer(self._redis, retention_s=settings.retention_s)

@@ -3,7 +3,7 @@
 The queue keeps what is due and how often it was tried, so nothing is lost with this process. Knows no engine.
 No tenant gets more than half of the threads that the others leave it, so nobody holds up everybody; and no target of
 a tenant gets more than a quarter of all before it has answered promptly, or when it fails or dawdles.
-However large a result is, a piece of it is held at a time: it is read once to be signed and once more to be posted.
+However large a result is, a piece of it is held at a time: it is read once, into a file, to be signed and posted.
 """
 
 import hashlib
@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
 from shared import egress
 from shared.errors import ServiceUnavailable
 from shared.files.base import FileMissing, Store, StoreUnavailable
+from shared.files.spool import spool
 from shared.queue import commands, execute
 from shared.queue.connect import SyncRedis
 from shared.queue.records import Delivery
@@ -38,6 +41,7 @@ _CROWD: Final = 50
 not keep the courier busy with looking at them."""
 _LOOKS: Final = 1_000
 _JITTER: Final = 0.2
+_PIECE_BYTES: Final = 256 * 1024
 _MOST_LINES: Final = 10_000
 _ANONYMOUS: Final = "anonymous"
 """Receivers refuse an empty user id."""
@@ -63,9 +67,10 @@ class Terms:
 class Webhooks:
     """`round` starts what is due and returns; `done` is called after each delivery, to look for the next at once."""
 
-    def __init__(self, redis: SyncRedis, store: Store, keys: webhook.SigningKeys, terms: Terms) -> None:
+    def __init__(self, redis: SyncRedis, store: Store, data_dir: Path, keys: webhook.SigningKeys, terms: Terms) -> None:
         self._redis = redis
         self._store = store
+        self._data_dir = data_dir
         self._keys = keys
         self._terms = terms
         self._pool = ThreadPoolExecutor(terms.threads, thread_name_prefix="webhook")
@@ -137,18 +142,20 @@ class Webhooks:
             self._prompt[line] = prompt
 
     def _deliver(self, delivery: Delivery) -> bool:
-        """One POST, signed anew; anything but a 2xx is a failure, a redirect too."""
+        """One POST, signed anew; anything but a 2xx is a failure, a redirect too. The receiver's time begins when all
+        is read."""
         try:
-            sha256, length = _measured(self._body(delivery))
-            headers = webhook.signed_headers(
-                self._keys,
-                request_id=delivery.id,
-                user_id=delivery.tenant or _ANONYMOUS,
-                timestamp_s=int(time.time()),
-                sha256=sha256,
-            ) | {"Content-Length": str(length)}
-            body, timeout_s = self._body(delivery), self._terms.timeout_s
-            status = egress.post(delivery.url, body, headers, timeout_s=timeout_s, allow=self._terms.allow)
+            with spool(self._data_dir) as file:
+                sha256, length = _keep(self._body(delivery), file)
+                headers = webhook.signed_headers(
+                    self._keys,
+                    request_id=delivery.id,
+                    user_id=delivery.tenant or _ANONYMOUS,
+                    timestamp_s=int(time.time()),
+                    sha256=sha256,
+                ) | {"Content-Length": str(length)}
+                body, timeout_s = iter(partial(file.read, _PIECE_BYTES), b""), self._terms.timeout_s
+                status = egress.post(delivery.url, body, headers, timeout_s=timeout_s, allow=self._terms.allow)
         except (egress.Blocked, egress.FetchFailed, StoreUnavailable) as error:
             _log.info("webhook: %s", error, extra=_fields(delivery))
             return False
@@ -178,12 +185,14 @@ class Webhooks:
         execute.run_sync(self._redis, command)
 
 
-def _measured(pieces: Iterable[bytes]) -> tuple[str, int]:
-    """The SHA-256 in hex, and how many bytes these are."""
-    digest, length = hashlib.sha256(), 0
+def _keep(pieces: Iterable[bytes], file: BinaryIO) -> tuple[str, int]:
+    """The SHA-256 in hex, and how many bytes these are; `file` has them, and stands at the first."""
+    digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
-        length += len(piece)
+        file.write(piece)
+    length = file.tell()
+    file.seek(0)
     return digest.hexdigest(), length
 
 

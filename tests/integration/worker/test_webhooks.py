@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import json
+import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jwt import PyJWK
 
 from shared import egress
 from shared.files.keys import result_body
+from shared.files.local import LocalStore
 from shared.queue import commands, keys
 from shared.queue.records import Outcome
 from shared.queue.states import State
@@ -73,6 +75,24 @@ def settled(floor: Floor, id: str) -> str | None:
         assert time.monotonic() < deadline_s
         ear.wait(0.02)
     return str(verdict)
+
+
+def let_read(monkeypatch: pytest.MonkeyPatch, readings: Iterable[Iterator[bytes]]) -> None:
+    """The store gives these, one after the other, whatever is read."""
+    left = iter(readings)
+
+    def read(_: LocalStore, key: str) -> Iterator[bytes]:
+        return next(left)
+
+    monkeypatch.setattr(LocalStore, "read", read)
+
+
+def slowly(content: bytes, each_s: float) -> Iterator[bytes]:
+    """In five pieces."""
+    size = math.ceil(len(content) / 5)
+    for start in range(0, len(content), size):
+        threading.Event().wait(each_s)
+        yield content[start : start + size]
 
 
 def peak_kib(worker: Worker) -> int:
@@ -154,6 +174,38 @@ class TestWhatIsSent:
         assert told["payload"] is None
         assert told["payload_error"]
 
+    def test_a_store_that_is_slow_takes_nothing_of_the_receivers_time(
+        self, floor: Floor, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        let_read(monkeypatch, (slowly(json.dumps(BODY).encode(), 0.2) for _ in range(9)))
+        with courier(floor, webhook_timeout_s=0.6):
+            id = over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=result_body("a", "a")))
+            assert settled(floor, id) == "1"
+            assert json.loads(there.next().body)["payload"] == BODY
+        assert there.calls.empty()
+
+    def test_what_is_being_posted_has_no_name_on_the_disk(self, floor: Floor, there: Receiver) -> None:
+        def held() -> list[str]:
+            files = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
+            return [file for file in files if file.startswith(str(floor.folder.resolve() / "spool"))]
+
+        seen: list[str] = []
+
+        def look(_: Call) -> Answer:
+            seen.extend(held())
+            return 200, {}, b""
+
+        there.answer = look
+        key = result_body("some-id", "some-claim")
+        text = json.dumps(BODY | {"prompt": "x" * (1 << 20)}, sort_keys=True)
+        floor.store.put(key, text.encode(), content_type="application/json", expires_at=None)
+        with courier(floor):
+            id = over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=key))
+            assert settled(floor, id) == "1"
+        [name] = seen
+        assert name.endswith(" (deleted)"), "a courier that is killed leaves nothing behind"
+        assert held() == []
+
     def test_a_request_without_one_sends_nothing(self, floor: Floor, there: Receiver) -> None:
         with courier(floor):
             id = floor.submit()
@@ -184,6 +236,14 @@ class TestSignature:
         lines = [head["x-fal-webhook-request-id"], head["x-fal-webhook-user-id"], head["x-fal-webhook-timestamp"]]
         message = "\n".join([*lines, hashlib.sha256(call.body).hexdigest()]).encode()
         public.verify(bytes.fromhex(head["x-fal-webhook-signature"]), message)
+
+    def test_is_one_of_the_bytes_that_are_posted(
+        self, floor: Floor, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        let_read(monkeypatch, (iter([b'"%d"' % number]) for number in range(9)))
+        with courier(floor):
+            over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=result_body("a", "a")))
+            as_fal_documents(there.next(), load_or_create_keys(floor.folder / "keys").jwks())
 
     def test_names_the_tenant(self, floor: Floor, there: Receiver) -> None:
         with courier(floor):
@@ -331,6 +391,7 @@ class TestFailures:
             webhooks = Webhooks(
                 floor.redis,
                 floor.store,
+                floor.folder,
                 load_or_create_keys(floor.folder / "keys"),
                 Terms(timeout_s=DEADLINE_S, retry_s=(), threads=4, allow=egress.Allow.parse("127.0.0.1")),
             )
