@@ -33,7 +33,10 @@ from shared.wire import webhook
 
 _log = logging.getLogger(__name__)
 _SLOW_S: Final = 2.0
-_SPARE_S: Final = 15.0
+_READ_S: Final = 15.0
+"""For reading a result, before the receiver's time begins. What takes longer is not posted: its lease might end
+meanwhile, and others would post it, too."""
+_SPARE_S: Final = 5.0
 _SOON_MS: Final = (50, 250)
 _LATER_MS: Final = (1_000, 3_000)
 _CROWD: Final = 50
@@ -81,20 +84,21 @@ class Webhooks:
 
     def round(self) -> None:
         """Raises `ServiceUnavailable`."""
-        lease_ms = round((self._terms.timeout_s + _SPARE_S) * 1000)
+        lease_ms = round((_READ_S + self._terms.timeout_s + _SPARE_S) * 1000)
         postponed: Counter[str] = Counter()
         for _ in range(_LOOKS):  # what is postponed must not hide what is due behind it
             with self._lock:
                 free = self._terms.threads - self._under_way.total()
             if free <= 0:
                 return
+            read_by_s = time.monotonic() + _READ_S
             taken = execute.run_sync(self._redis, commands.deliver(limit=free, lease_ms=lease_ms))
             if not taken:
                 return
             for delivery in taken:
                 line = _line(delivery)
                 if self._begin(line):
-                    self._pool.submit(self._carry, delivery, line)
+                    self._pool.submit(self._carry, delivery, line, read_by_s)
                 else:
                     postponed[delivery.tenant] += 1
                     by_ms = self._pause_ms(line) * (1 + postponed[delivery.tenant] // _CROWD)
@@ -117,11 +121,11 @@ class Webhooks:
     def _pause_ms(self, line: _Line) -> int:
         return random.randint(*(_SOON_MS if self._prompt.get(line, True) else _LATER_MS))
 
-    def _carry(self, delivery: Delivery, line: _Line) -> None:
+    def _carry(self, delivery: Delivery, line: _Line, read_by_s: float) -> None:
         began_s = time.monotonic()
         delivered = False
         try:
-            delivered = self._deliver(delivery)
+            delivered = self._deliver(delivery, read_by_s)
         except Exception:  # noqa: BLE001 - an edge: one webhook must not take the courier with it
             _log.exception("webhook failed", extra={"request": delivery.id})
         finally:
@@ -141,12 +145,12 @@ class Webhooks:
                 self._prompt.clear()
             self._prompt[line] = prompt
 
-    def _deliver(self, delivery: Delivery) -> bool:
+    def _deliver(self, delivery: Delivery, read_by_s: float) -> bool:
         """One POST, signed anew; anything but a 2xx is a failure, a redirect too. The receiver's time begins when all
         is read."""
         try:
             with spool(self._data_dir) as file:
-                sha256, length = _keep(self._body(delivery), file)
+                sha256, length = _keep(self._body(delivery), file, by_s=read_by_s)
                 headers = webhook.signed_headers(
                     self._keys,
                     request_id=delivery.id,
@@ -185,12 +189,15 @@ class Webhooks:
         execute.run_sync(self._redis, command)
 
 
-def _keep(pieces: Iterable[bytes], file: BinaryIO) -> tuple[str, int]:
-    """The SHA-256 in hex, and how many bytes these are; `file` has them, and stands at the first."""
+def _keep(pieces: Iterable[bytes], file: BinaryIO, *, by_s: float) -> tuple[str, int]:
+    """The SHA-256 in hex, and how many bytes these are; `file` has them, and stands at the first. Raises
+    `StoreUnavailable` where they come later than `by_s` of the monotonic clock."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
         file.write(piece)
+        if time.monotonic() > by_s:
+            raise StoreUnavailable("The result was not read in time")
     length = file.tell()
     file.seek(0)
     return digest.hexdigest(), length

@@ -220,6 +220,37 @@ class TestFailures:
         with courier(floor):
             assert settled(floor, over(floor, there.url)) == "1"
 
+    def test_a_result_that_is_not_read_in_time_is_another_attempts(
+        self, floor: Floor, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.webhooks._READ_S", 0.5)
+        let_read(monkeypatch, [slowly(b"{}" + b" " * 98, 0.2), iter([b"{}"])])
+        with courier(floor):
+            id = over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=result_body("a", "a")))
+            assert settled(floor, id) == "1"
+        assert json.loads(there.next().body)["payload"] == {}
+        assert there.calls.empty()
+        assert floor.redis.execute_command("HGET", keys.request(id), "webhook_attempt") == "2"
+
+    def test_a_delivery_is_its_couriers_own_until_reading_and_posting_have_ended(
+        self, floor: Floor, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.webhooks._SPARE_S", 0.0)
+        let_read(monkeypatch, [slowly(json.dumps(BODY).encode(), 0.2)])
+        left_s: list[float] = []
+
+        def look(call: Call) -> Answer:
+            told = call.headers["x-fal-webhook-request-id"]
+            until_ms = float(str(floor.redis.execute_command("ZSCORE", keys.WEBHOOKS, told)))
+            left_s.append(until_ms / 1000 - time.time())
+            return 200, {}, b""
+
+        there.answer = look
+        with courier(floor, webhook_timeout_s=0.9):
+            id = over(floor, there.url, Outcome(State.SUCCEEDED, 200, "", body_key=result_body("a", "a")))
+            assert settled(floor, id) == "1"
+        assert left_s[0] > 0.9
+
     def test_it_is_given_up_in_the_end(self, floor: Floor, there: Receiver) -> None:
         there.answer = sequence(500, 500, 500, 500)
         with courier(floor):
