@@ -207,7 +207,8 @@ def deliver(*, limit: int, lease_ms: int) -> Command[list[Delivery]]:
 
 
 def settle(id: str, attempt: int, *, retry_in_ms: int | None, delivered: bool) -> Command[None]:
-    """How a delivery went. Not delivered and no `retry_in_ms`: given up."""
+    """How a delivery went. Not delivered and no `retry_in_ms`: given up. That it was delivered counts even after its
+    lease, while somebody else tries again."""
     args = (id, attempt, _or_empty(retry_in_ms), int(delivered))
     return Command(scripts.load("settle"), (keys.request(id),), args, decode.nothing)
 

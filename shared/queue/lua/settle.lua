@@ -1,11 +1,13 @@
 -- Purpose: record how the delivery of a webhook went.
--- Guarantee: ignored unless it speaks of the latest attempt. After the last one the request's own life counts again,
---   for it and for a result that is a file.
+-- Guarantee: what a receiver has taken is done, whichever attempt says so; else only the latest one is heard, and none
+--   once it is settled. After the last one the request's own life counts again, for it and for a result that is a file.
 -- KEYS: 1 the request (hash)
 -- ARGV: 1 id, 2 attempt, 3 ms until the next attempt or '', 4 whether it was delivered (1 or 0)
 -- Returns: 1 if recorded, 0 if ignored
 though_full()
-if redis.call('HGET', KEYS[1], 'webhook_attempt') ~= ARGV[2] then
+local latest = redis.call('HGET', KEYS[1], 'webhook_attempt')
+local is_heard = latest and (latest == ARGV[2] or ARGV[4] == '1')
+if not is_heard or not redis.call('ZSCORE', K.webhooks, ARGV[1]) then
   return 0
 end
 if ARGV[4] == '0' and ARGV[3] ~= '' then

@@ -138,6 +138,32 @@ def test_a_late_answer_of_an_earlier_attempt_is_ignored(line: Line, due: Deliver
     assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
 
 
+def test_what_a_receiver_has_taken_is_done_whichever_attempt_says_so(line: Line, due: Delivery) -> None:
+    pass_time(line, "a")
+    take(line)
+    settle(line, 1, delivered=True)
+    assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
+    assert line.ttl_s(keys.request("a")) == pytest.approx(RETENTION_S, abs=1)
+
+
+@pytest.mark.parametrize("retry_in_ms", [SOON_MS, None], ids=["failed", "given up"])
+def test_what_another_attempt_says_after_that_is_ignored(line: Line, due: Delivery, retry_in_ms: int | None) -> None:
+    pass_time(line, "a")
+    take(line)
+    settle(line, 1, delivered=True)
+    settle(line, 2, retry_in_ms=retry_in_ms)
+    assert line.redis.execute_command("EXISTS", keys.WEBHOOKS) == 0
+    assert line.field("a", "webhook_delivered") == "1"
+
+
+def test_one_that_was_given_up_stays_so(line: Line, due: Delivery) -> None:
+    pass_time(line, "a")
+    take(line)
+    settle(line, 2)
+    settle(line, 1, delivered=True)
+    assert line.field("a", "webhook_delivered") == "0"
+
+
 def test_one_that_was_taken_but_not_tried_does_not_count(line: Line, due: Delivery) -> None:
     line.do(commands.postpone("a", 1, by_ms=SOON_MS))
     assert take(line) == []
