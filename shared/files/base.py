@@ -135,7 +135,7 @@ class Store(Protocol):
 
     def drop_unfinished(self, *, before: datetime) -> int:
         """Removes uploads begun before then and not completed, and says how many those were. Whether parts still come
-        is no matter. Where one cannot be removed, raises `StoreUnavailable` when it has tried all."""
+        is no matter. Where one cannot be removed, raises `StoreUnavailable`, in a folder when it has tried all."""
         ...
 
     def check(self) -> None:

@@ -150,7 +150,7 @@ class LocalStore:
         with _writing():
             for folder in self._parts.iterdir():
                 with _collecting(failures):
-                    if _is_older(_begun(folder), before):
+                    if folder.suffix == _GONE or _is_older(_begun(folder), before):
                         _remove(folder)
                         dropped += 1
             for path in self._incoming.iterdir():

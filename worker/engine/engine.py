@@ -33,7 +33,7 @@ T = TypeVar("T")
 _SHRUNK_S: Final = 600.0
 """For so long fewer pictures of a size share a call, once more did not fit: other programs, too, use the device."""
 _LATE: Final = 2
-"""A step that breaks the device may be told so by whatever is done there until so many steps later."""
+"""What breaks the device may be told so by whatever is done there until so many steps later."""
 
 
 def _survive(_error: Exception) -> None:
@@ -204,7 +204,7 @@ class Engine(Generic[S, P]):
         decoding that has the device to itself does not add. One that waits for that has it first."""
         self._look()
         with self._wake:
-            self._wake.wait_for(lambda: self._decoding is None or self._decoding[1] < math.inf)
+            self._wake.wait_for(lambda: not self._decoding_waits())
         if not self._on_device.acquire(blocking=False):
             self._on_device.acquire()
             self._alarm.set()
@@ -233,6 +233,10 @@ class Engine(Generic[S, P]):
 
         self._wake.wait_for(lambda: self._broken or news() or unless())
 
+    def _decoding_waits(self) -> bool:
+        decoding = self._decoding
+        return decoding is not None and decoding[1] == math.inf
+
     def _being_decoded(self) -> int:
         return sum(ticket.decoding for ticket in self._tickets)
 
@@ -259,6 +263,7 @@ class Engine(Generic[S, P]):
     def _prepare(self, ticket: Ticket[S]) -> None:
         began_s, worked_s = time.monotonic(), self._worked_s
         ticket.joined_s = ticket.joined_s or began_s
+        ticket.last_tick = self._stats.ticks
         try:
             ticket.state = self._again_with_room(ticket, lambda: self._prepared(ticket), self._decoded_all)
         except (DeviceLost, Fatal, Stopped):
@@ -287,6 +292,8 @@ class Engine(Generic[S, P]):
     def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
         """One step of everybody in the turn. Returns who was stepped, and the seconds inside the model."""
         began_s = self._worked_s
+        for ticket in turn:
+            ticket.last_tick = self._stats.ticks
         predicted = self._predict([(ticket, ticket.state) for ticket in turn if ticket.state is not None])
         predicted_s = self._worked_s - began_s
         stepped = [ticket for ticket, _, _ in predicted]
@@ -395,7 +402,6 @@ class Engine(Generic[S, P]):
         self._stats.count(pictures, sum(ticket.job.cost_px for ticket in stepped), step_s, predict_s)
         for ticket in stepped:
             ticket.gpu_s += step_s * ticket.pictures / pictures
-            ticket.last_tick = self._stats.ticks
 
     # ---- the finisher's thread
 
@@ -522,11 +528,12 @@ class Engine(Generic[S, P]):
             self._on_fatal(error)
 
     def _may_be_why(self, ticket: Ticket[S], error: Exception) -> bool:
-        """A lost device: who has had it do something that may not be done yet. A bug: also who only waits for it."""
-        if ticket.decoding:
-            at_work = self._decoding and self._decoding[0]
-            return ticket is at_work or self._stats.ticks - ticket.last_tick < _LATE
-        return ticket.joined_s > 0 or not isinstance(error, DeviceLost)
+        """A lost device: who had it do something that may not be done yet. A bug: also who only waits for it."""
+        if not ticket.decoding and not isinstance(error, DeviceLost):
+            return True
+        decoding = self._decoding
+        is_decoded = decoding is not None and ticket is decoding[0]
+        return is_decoded or self._stats.ticks - ticket.last_tick <= _LATE
 
     def _slots_of(self, key: BatchKey) -> int:
         most, until_s = self._shrunk.get(key, (0, 0.0))

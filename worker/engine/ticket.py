@@ -30,8 +30,8 @@ class Ticket(Generic[S]):
     joined_s: float = 0.0
     stepped_s: float = 0.0
     previewed_s: float = float("-inf")
-    last_tick: int = 0
-    """Of `Stats.ticks`, the last one that it was in."""
+    last_tick: float = float("-inf")
+    """How many steps there had been (`Stats.ticks`) when it last had the device do something."""
     prepare_s: float = 0.0
     gpu_s: float = 0.0
 

@@ -153,7 +153,7 @@ def test_what_cannot_be_removed_keeps_nothing_else(
         assert {folder.name.partition("-")[0] for folder in parts.iterdir()} == set(stuck)
         assert not list((tmp_path / "files" / ".incoming").iterdir())
     monkeypatch.undo()
-    assert store.drop_unfinished(before=later) == len(stuck)
+    assert store.drop_unfinished(before=datetime.now(UTC) - timedelta(hours=1)) == len(stuck)
     assert not list(parts.iterdir())
 
 

@@ -469,6 +469,24 @@ def test_who_waits_for_room_cannot_have_lost_the_device() -> None:
     engine.close(wait=True)
 
 
+def test_who_has_not_been_stepped_for_a_while_cannot_have_lost_the_device() -> None:
+    """Small pictures have many steps for one of a large one."""
+    steps: list[str] = []
+
+    def fault(jobs: Sequence[Job], _: int) -> None:
+        if "large" in steps and steps[-4:] == ["small"] * 4:
+            raise DeviceLost
+        steps.append(jobs[0].id)
+
+    engine: Engine[Any, Any] = Engine(Planted(fault=fault))
+    large = engine.submit(job(id="large", image=picture(1024, 1024)), unheard)
+    small = engine.submit(job(id="small", steps=100), unheard)
+    engine.start()
+    assert suspected_of(small) is Unavailable
+    assert isinstance(large.exception(10), Stopped)
+    engine.close(wait=True)
+
+
 def test_a_device_may_have_been_lost_by_a_last_step() -> None:
     """It fails in whatever is done there next."""
     lost = threading.Event()
@@ -603,10 +621,12 @@ def test_a_decoding_that_waits_for_a_step_does_not_hang() -> None:
 def test_a_step_that_waits_for_a_decoding_has_its_own_time() -> None:
     """The decoding has the device to itself."""
     sets: list[int] = []
+    stepped = threading.Event()
 
     def fault(jobs: Sequence[Job], _: int) -> None:
         if jobs[0].id == "long" and sets:
             sets.append(alarm.sets)
+            stepped.set()
 
     def short_once(_: Job) -> None:
         tries.append(1)
@@ -621,6 +641,7 @@ def test_a_step_that_waits_for_a_decoding_has_its_own_time() -> None:
     engine.submit(job(id="long", steps=1_000_000, strength=1.0, image=picture(128, 128)), unheard)
     short = engine.submit(job(id="short", steps=1), unheard)
     assert len(short.result(10).pictures) == 1
+    assert stepped.wait(10)
     engine.close(wait=False)
     alone, after = sets[:2]
     assert after > alone
