@@ -4,13 +4,12 @@ Knows requests only as `Job`s. Torch is the runner's business; this module and t
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -18,11 +17,11 @@ from typing import Final, Generic, TypeVar
 from PIL import Image
 
 from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemory, TotalTimeout, Unavailable
-from worker.engine.alarm import Alarm
 from worker.engine.fatal import Fatal, exhausted, fault_of, reason
 from worker.engine.job import Job, OnProgress, Painting
 from worker.engine.protocol import BatchKey, Decoded, Runner, State, Stopped, Suspected, Unusable
 from worker.engine.scheduler import Scheduler
+from worker.engine.sharing import Sharing
 from worker.engine.ticket import Stats, Ticket
 
 _log = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ class Engine(Generic[S, P]):
     ) -> None:
         self._runner = runner
         self._previews_s = previews_s
-        self._alarm = Alarm(hang_s)
         self._on_fatal = on_fatal
         self._shrunk: dict[BatchKey, tuple[int, float]] = {}
         self._short: str | None = None
@@ -72,12 +70,7 @@ class Engine(Generic[S, P]):
         self._tickets: list[Ticket[S]] = []
         self._closing = False
         self._broken: Exception | None = None
-        self._on_device = threading.Lock()
-        """Held by the engine's thread at its work there, so that a decoding can have the device to itself."""
-        self._worked_s = 0.0
-        """What the engine's thread has spent there."""
-        self._decoding: tuple[Ticket[S], float] | None = None
-        """Whose picture the finisher decodes, since when; while it waits for the device to itself, since never."""
+        self._sharing = Sharing[S](self._wake, hang_s=hang_s)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finisher")
 
@@ -155,9 +148,9 @@ class Engine(Generic[S, P]):
         turn = self._scheduler.turn()
         if not turn:
             return False
-        began_s = self._worked_s
+        began_s = self._sharing.worked_s
         stepped, predicted_s = self._denoise(turn)
-        self._meter(stepped, self._worked_s - began_s, predicted_s)
+        self._meter(stepped, self._sharing.worked_s - began_s, predicted_s)
         now_s = time.monotonic()
         for ticket in stepped:
             self._report(ticket, now_s)
@@ -172,7 +165,7 @@ class Engine(Generic[S, P]):
             self._break(error)
         if self._broken is not None:
             self._collapse(self._broken)
-        self._alarm.off()
+        self._sharing.alarm.off()
 
     def _break(self, error: Exception) -> None:
         """The engine's thread ends, and with it everything: by the first who says so. From now on nothing is taken."""
@@ -193,49 +186,21 @@ class Engine(Generic[S, P]):
                 if self._tickets:
                     self._wait_for_a_decoding(lambda: bool(self._inbox))
                 else:
-                    self._alarm.off()
+                    self._sharing.alarm.off()
                     self._wake.wait_for(lambda: self._inbox or self._closing or self._broken)
                 if self._closing and not self._tickets:
                     return False
 
-    @contextmanager
-    def _at_work(self) -> Generator[None]:
-        """For each thing that the engine's thread does on the device: it has its own time, to which waiting for a
-        decoding that has the device to itself does not add. One that waits for that has it first."""
-        self._look()
-        with self._wake:
-            self._wake.wait_for(lambda: not self._decoding_waits())
-        if not self._on_device.acquire(blocking=False):
-            self._on_device.acquire()
-            self._alarm.set()
-        began_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self._worked_s += time.monotonic() - began_s
-            self._on_device.release()
-
-    def _look(self) -> None:
-        """Sets the alarm anew. Raises `Fatal` where a decoding hangs beside all that goes on."""
-        ticket, since_s = self._decoding or (None, None)
-        if ticket is not None and self._alarm.rings_for(since_s):
-            raise Fatal("a decoding hangs", [ticket], Unavailable)
-        self._alarm.set()
-
     def _wait_for_a_decoding(self, unless: Callable[[], bool]) -> None:
         """To end, or to begin its second try, or the whole engine to end. Each has its own time. Also when we close: it
         may be sent back for new steps."""
-        self._look()
-        waiting, watched = self._being_decoded(), self._decoding
+        self._sharing.look()
+        waiting, watched = self._being_decoded(), self._sharing.decoding
 
         def news() -> bool:
-            return self._being_decoded() < waiting or self._decoding is not watched
+            return self._being_decoded() < waiting or self._sharing.decoding is not watched
 
         self._wake.wait_for(lambda: self._broken or news() or unless())
-
-    def _decoding_waits(self) -> bool:
-        decoding = self._decoding
-        return decoding is not None and decoding[1] == math.inf
 
     def _being_decoded(self) -> int:
         return sum(ticket.decoding for ticket in self._tickets)
@@ -261,7 +226,7 @@ class Engine(Generic[S, P]):
                 self._drop(ticket, TotalTimeout())
 
     def _prepare(self, ticket: Ticket[S]) -> None:
-        began_s, worked_s = time.monotonic(), self._worked_s
+        began_s, worked_s = time.monotonic(), self._sharing.worked_s
         ticket.joined_s = ticket.joined_s or began_s
         ticket.last_tick = self._stats.ticks
         try:
@@ -273,11 +238,11 @@ class Engine(Generic[S, P]):
         except Exception as error:  # noqa: BLE001 - one job's fault stays its own
             self._drop(ticket, fault_of(error, ticket.job))
         ticket.prepare_s += time.monotonic() - began_s
-        ticket.gpu_s += self._worked_s - worked_s
-        self._stats.prepare_s += self._worked_s - worked_s
+        ticket.gpu_s += self._sharing.worked_s - worked_s
+        self._stats.prepare_s += self._sharing.worked_s - worked_s
 
     def _prepared(self, ticket: Ticket[S]) -> S:
-        with self._at_work():
+        with self._sharing.at_work():
             return self._runner.prepare(ticket.job, ticket.key)
 
     def _decoded_all(self) -> AbstractContextManager[object]:
@@ -291,16 +256,16 @@ class Engine(Generic[S, P]):
 
     def _denoise(self, turn: Sequence[Ticket[S]]) -> tuple[list[Ticket[S]], float]:
         """One step of everybody in the turn. Returns who was stepped, and the seconds inside the model."""
-        began_s = self._worked_s
+        began_s = self._sharing.worked_s
         for ticket in turn:
             ticket.last_tick = self._stats.ticks
         predicted = self._predict([(ticket, ticket.state) for ticket in turn if ticket.state is not None])
-        predicted_s = self._worked_s - began_s
+        predicted_s = self._sharing.worked_s - began_s
         stepped = [ticket for ticket, _, _ in predicted]
         if not stepped:
             return [], predicted_s
         try:
-            with self._at_work():
+            with self._sharing.at_work():
                 self._runner.advance([state for _, state, _ in predicted], [said for _, _, said in predicted])
         except OutOfMemory as error:
             raise exhausted(stepped, reason(error)) from error
@@ -348,7 +313,7 @@ class Engine(Generic[S, P]):
         return []
 
     def _call(self, batch: list[tuple[Ticket[S], S]]) -> list[tuple[Ticket[S], S, P]]:
-        with self._at_work():
+        with self._sharing.at_work():
             predictions = self._runner.predict([state for _, state in batch], slots=self._slots_of(batch[0][0].key))
         return [(ticket, state, said) for (ticket, state), said in zip(batch, predictions, strict=True)]
 
@@ -406,16 +371,19 @@ class Engine(Generic[S, P]):
     # ---- the finisher's thread
 
     def _finish(self, ticket: Ticket[S], state: S, denoised_s: float) -> None:
-        if self._broken is None:
+        if self._broken is not None:
+            return
+        with self._sharing.decoded(ticket):
             outcome = Cancelled() if ticket.cancelled else self._outcome(ticket, state, denoised_s)
             if outcome is not None:
                 self._settle(ticket, outcome)
 
     def _outcome(self, ticket: Ticket[S], state: S, denoised_s: float) -> Painting | Fault | Suspected | None:
         """Of a decoding; None where it begins again from the start."""
-        self._decoding = ticket, time.monotonic()
         try:
-            decoded = self._again_with_room(ticket, lambda: self._decoded(ticket, state), lambda: self._alone(ticket))
+            decoded = self._again_with_room(
+                ticket, lambda: self._decoded(ticket, state), lambda: self._sharing.alone(ticket)
+            )
         except Unusable as error:
             return self._again(ticket, error)
         except (DeviceLost, Fatal) as error:
@@ -423,8 +391,6 @@ class Engine(Generic[S, P]):
             return Suspected(error.fault() if isinstance(error, Fatal) else error)
         except Exception as error:  # noqa: BLE001
             return fault_of(error, ticket.job)
-        finally:
-            self._decoding = None
         self._short = None
         return Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, time.monotonic())
 
@@ -434,16 +400,6 @@ class Engine(Generic[S, P]):
             return self._runner.decode(state, job=ticket.job)
         finally:
             ticket.gpu_s += time.monotonic() - began_s
-
-    @contextmanager
-    def _alone(self, ticket: Ticket[S]) -> Generator[None]:
-        """A decoding has the device to itself, and time of its own from when it has it."""
-        self._decoding = ticket, math.inf
-        with self._on_device:
-            with self._wake:
-                self._decoding = ticket, time.monotonic()
-                self._wake.notify_all()
-            yield
 
     def _finished(self, ticket: Ticket[S], finishing: Future[None]) -> None:
         """A bug outside of the decoding must not leave a job without its end."""
@@ -531,9 +487,7 @@ class Engine(Generic[S, P]):
         """A lost device: who had it do something that may not be done yet. A bug: also who only waits for it."""
         if not ticket.decoding and not isinstance(error, DeviceLost):
             return True
-        decoding = self._decoding
-        is_decoded = decoding is not None and ticket is decoding[0]
-        return is_decoded or self._stats.ticks - ticket.last_tick <= _LATE
+        return self._sharing.is_decoded(ticket) or self._stats.ticks - ticket.last_tick <= _LATE
 
     def _slots_of(self, key: BatchKey) -> int:
         most, until_s = self._shrunk.get(key, (0, 0.0))

@@ -1,4 +1,4 @@
-"""Jobs to paint, and a runner into which faults can be planted."""
+"""Jobs to paint, a runner into which faults can be planted, and what came of them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from shared.errors import Fault
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner, FakeState
 from worker.engine.job import Job, Painting, Progress
-from worker.engine.protocol import BatchKey, Decoded
+from worker.engine.protocol import BatchKey, Decoded, Suspected
 
 
 def picture(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
@@ -42,7 +43,7 @@ def unheard(_: Progress) -> None:
     return
 
 
-Fault = Callable[[Sequence[Job], int], None]
+StepFault = Callable[[Sequence[Job], int], None]
 
 
 class Planted(FakeRunner):
@@ -53,7 +54,7 @@ class Planted(FakeRunner):
         self,
         *,
         slots: int = 16,
-        fault: Fault | None = None,
+        fault: StepFault | None = None,
         prepare_fault: Callable[[Job], None] | None = None,
         decode_fault: Callable[[Job], None] | None = None,
         advance_fault: Callable[[Job], None] | None = None,
@@ -116,3 +117,30 @@ def two_to_decode(engine: Engine[Any, Any], runner: Planted) -> tuple[Future[Pai
     second = engine.submit(job(id="second", steps=1), lambda _: stepped.set())
     assert stepped.wait(10)
     return first, second
+
+
+def until_idle(engine: Engine[Any, Any]) -> None:
+    while engine.step():
+        pass
+
+
+def suspected_of(future: Future[Painting]) -> type[Fault]:
+    """Of which fault the job is suspected. Fails where it is not."""
+    error = future.exception(10)
+    assert isinstance(error, Suspected)
+    return type(error.fault)
+
+
+def raising_for(name: str, error: Exception) -> Any:
+    def fault(job: Job) -> None:
+        if job.id == name:
+            raise error
+
+    return fault
+
+
+def raising(error: Exception) -> Any:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
