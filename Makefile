@@ -22,10 +22,9 @@ serve:  ## the system in the foreground on http://127.0.0.1:8000; PORT=, WORKERS
 	$(SETUP) runtime
 	@exec $(PYTHON) -I -S deploy/local/leash.py $(PYTHON) -m deploy.local.serve
 
-# In the order of their names: by the number of tests, a few long ones would come last, one behind the other.
 test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
 	$(SETUP) test
-	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # What is asked for comes by the environment: FAULT=, LONG=, LIST=, CHECK=.
 chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for hours

@@ -5,9 +5,11 @@ A finished step leaves a stamp in `.venv/stamps` with a digest of those things, 
 parts that only some tests need (node packages, an S3 server).
 """
 
+import compileall
 import hashlib
 import json
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +69,11 @@ def packages(*extras: str) -> Callable[[Bar], None]:
     return install
 
 
+def compile_all(_: Bar) -> None:
+    """To bytecode, on all cores, instead of by many processes that start at once and each do it for themselves."""
+    compileall.compile_dir(sysconfig.get_path("purelib"), quiet=2, workers=0)  # some come with broken examples
+
+
 def package_inputs() -> str:
     """The parts of pyproject.toml that decide what is installed, and the pins."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -83,6 +90,7 @@ def plan(stage: str) -> list[Step]:
     ]
     if stage in ("dev", "test"):
         steps.append(Step("dev", "packages to develop", package_inputs, packages("api", "worker", "embedded", "dev")))
+        steps.append(Step("bytecode", "bytecode", package_inputs, compile_all))
     if stage == "test":
         steps.append(Step("node", "node packages", node.inputs, node.install))
         steps.append(Step("swift", "S3 server of the tests", swift.inputs, swift.install))
