@@ -11,7 +11,7 @@ from shared.heaps import HEAPS
 
 THREADS = 12
 MANY_THREADS = f"""
-import ctypes, os, tempfile, threading
+import ctypes, threading
 from shared.heaps import share_heaps
 
 SHARE
