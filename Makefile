@@ -60,6 +60,7 @@ bench:  ## the measurements of docs/performance.md
 	$(PYTHON) tests/bench/fairness.py
 	$(PYTHON) -m tests.bench.engine
 	$(PYTHON) -m tests.bench.arrivals
+	$(PYTHON) -m tests.bench.ways
 
 dev-tls:  ## a local certificate authority and certificate, for clients that speak https only
 	$(SETUP) runtime

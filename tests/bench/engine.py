@@ -5,7 +5,8 @@
 Prints, for each size, the medians over the rounds of both times and of their quotient of the same round (once more in
 processor time, which other work on the machine disturbs less), what the engine's thread did in its steps besides
 calling the UNet and preparing requests, as a share of the UNet's own time, the share of the time in which it had work,
-and how many times faster it is when the same requests come again, whose prompts it remembers.
+and how many times faster it is when the same requests come again, whose prompts it remembers. Then what a row costs in
+calls of the UNet that have so many, of which the gain is made: processor time, the best of the rounds.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from worker.model.graphs import Said
 from worker.model.solver import NAMES
 
 REQUESTS = 16
+ROWS = (2, 4, 8, 16, 32)
 
 
 def mixed(size: int, round_: int) -> list[Job]:
@@ -129,6 +131,9 @@ def main() -> None:
     print("size | stock s | engine s | times faster (each round) | by processor time | outside / UNet | busy | again")
     for size in wanted.sizes:
         measure(stock, runner, size, wanted.rounds)
+    print("size |", " | ".join(f"ms a row of {rows}" for rows in ROWS))
+    for size in wanted.sizes:
+        print(f"{size:4d} |", " | ".join(f"{ms:.1f}" for ms in row_ms(runner, size, wanted.rounds)), flush=True)
 
 
 def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
@@ -153,6 +158,19 @@ def measure(stock: Stock, runner: TorchRunner, size: int, rounds: int) -> None:
         f" | {median(again):.2f}",
         flush=True,
     )
+
+
+def row_ms(runner: TorchRunner, size: int, rounds: int) -> list[float]:
+    """For each of `ROWS`, by guided requests of one picture, which have two each."""
+    key = runner.key(size, size, precise=False)
+    guided = job(image=picture(size, size), guidance_scale=5.0)
+    states = [runner.prepare(guided, key) for _ in range(max(ROWS) // 2)]
+
+    def best_s(rows: int) -> float:
+        few = states[: rows // 2]
+        return min(spend(lambda: runner.predict(few, slots=len(few))).cpu_s for _ in range(rounds))
+
+    return [1000 * best_s(rows) / rows for rows in ROWS]
 
 
 if __name__ == "__main__":
