@@ -116,22 +116,27 @@ def _cap(runner: Runner[Any, Any], side: int, clock: Clock) -> int:
 
 
 def _step_s(runner: Runner[Any, Any], side: int, pictures: int, clock: Clock) -> float:
-    """The shortest of a few guided steps: other work only ever makes one longer. All are decoded in the end: what does
-    not fit then is too many, too."""
+    """The shortest of a few guided steps: other work only ever makes one longer. The first is none of them, in which
+    the preparation ends and kernels are chosen. All are decoded in the end: what does not fit then is too many, too."""
     key = runner.key(side, side, precise=False)
     state = runner.prepare(_job(side, pictures), key)
+    _step(runner, state, pictures)
+    runner.settle()
     shortest_s = float("inf")
-    for _ in range(1 + _STEPS):
+    for _ in range(_STEPS):
         began_s = clock()
-        runner.advance([state], runner.predict([state], slots=pictures))
-        if (shown := runner.preview(state)) is not None:
-            shown()  # waits for the device
+        _step(runner, state, pictures)
         shortest_s = min(shortest_s, clock() - began_s)
-        runner.settle()
         if shortest_s > _LONGEST_STEP_S:
             break
     runner.decode(state, job=_job(side, pictures))
     return shortest_s
+
+
+def _step(runner: Runner[Any, Any], state: Any, pictures: int) -> None:
+    runner.advance([state], runner.predict([state], slots=pictures))
+    if (shown := runner.preview(state)) is not None:
+        shown()  # waits for the device
 
 
 def _job(side: int, pictures: int) -> Job:

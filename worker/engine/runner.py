@@ -24,7 +24,7 @@ from worker.engine.protocol import BatchKey, Decoded, Unusable
 from worker.engine.state import DenoiseState
 from worker.model.checkpoint import Checkpoint
 from worker.model.denoiser import Denoiser
-from worker.model.device import faults_of, name_of
+from worker.model.device import faults_of, name_of, use_of
 from worker.model.graphs import Shape
 from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
@@ -60,7 +60,7 @@ class TorchRunner:
         self._fixed_rows = fixed_rows
         self._device = checkpoint.device
         self._step_px = step_px
-        set_flags(self._device.torch, checkpoint.dtype, same_kernels=fixed_rows is not None)
+        set_flags(self._device.torch, checkpoint.dtype)
         self._prompts = PromptEncoder(checkpoint.tokenizer, checkpoint.text_encoder, device=checkpoint.device)
         self._previewer = Previewer(checkpoint.vae, device=checkpoint.device.torch)
         self._solvers = Solvers(checkpoint.schedule)
@@ -90,7 +90,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prepare(self, job: Job, key: BatchKey) -> DenoiseState:
-        with faults_of(self._device), self._device.stream("prepare"):
+        with use_of(self._device), self._device.stream("prepare"):
             model = self._model(key.dtype)
             generators = [_generator(job.seed + k) for k in range(job.images)]
             solver = self._solvers.open(job.solver, steps=job.steps, strength=job.strength)
@@ -109,7 +109,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def predict(self, states: Sequence[DenoiseState], *, slots: int) -> Sequence[Prediction]:
-        with faults_of(self._device):
+        with use_of(self._device):
             self._device.pace()
             for state in states:
                 if state.ready is not None:
@@ -133,7 +133,7 @@ class TorchRunner:
             Move(state.solver, state.step, said.noise, state.latents, state.generators)
             for state, said in zip(states, predictions, strict=True)
         ]
-        with faults_of(self._device):
+        with use_of(self._device):
             stock = len(moves) == 1 and self.tuning.stock_steps
             after = [_step(moves[0])] if stock else step_together(moves, self._device)
         for state, said, latents in zip(states, predictions, after, strict=True):
@@ -146,7 +146,7 @@ class TorchRunner:
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
         model = self._model(state.key.dtype)
         at_once = max(1, _DECODE_PX // state.key.picture_px)
-        with faults_of(self._device), self._device.stream("finish", state.latents, after=state.ended):
+        with use_of(self._device), self._device.stream("finish", state.latents, after=state.ended):
             if not bool(torch.isfinite(state.latents).all()):
                 raise Unusable("latents are not finite")
             scaled = (state.latents / model.vae.config.scaling_factor).to(model.vae_dtype)
@@ -175,13 +175,13 @@ class TorchRunner:
     def preview(self, state: DenoiseState) -> Callable[[], Image.Image] | None:
         if state.before is None or state.said is None:
             return None
-        with faults_of(self._device):
+        with use_of(self._device):
             clean = state.solver.clean(state.step - 1, state.said[0], state.before[0])
             levels = self._previewer.levels(clean)
             moment = self._device.mark()
 
         def show() -> Image.Image:
-            with self._device.stream("copy", levels, after=moment):
+            with use_of(self._device), self._device.stream("copy", levels, after=moment):
                 return Image.fromarray(levels.cpu().numpy())
 
         return show
@@ -193,7 +193,7 @@ class TorchRunner:
         Until then, and for other shapes that come often, steps go the slow way.
         """
         denoiser = self._model(name_of(self.checkpoint.dtype)).denoiser
-        with self._device.stream("prepare"):
+        with use_of(self._device), self._device.stream("prepare"):
             denoiser.hear(self._prompts.encode(""))  # from which it knows what prompts are like
         shapes = [
             Shape(rows, key.height, key.width)

@@ -86,7 +86,7 @@ class Denoiser:
             return Said(_plainly(noise), deep)
         if self._builder is not None:
             shape = _bucket(*latents.shape)
-            if (call := self._builder.find(shape)) is not None:
+            if call := self._builder.find(shape) or self._builder.stand_in(shape):
                 return call(latents, timesteps, prompts)
         return surviving_cudnn(lambda: self._by_itself(latents, timesteps, prompts))
 
@@ -146,6 +146,7 @@ class Denoiser:
         with self._device.stream("build"):
             seats = self._seated()
             if seats is None or shape.rows > seats.rows:
+                _log.warning("no seats for %s: its steps stay slow", shape)
                 return None
             if self._compiles:
                 try:

@@ -7,15 +7,14 @@ what comes after what. Nothing here makes the host wait but `pace` and `finish`.
 import platform
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from shared.errors import DeviceLost, OutOfMemory
+from worker.model.recording import Recorder, SharedLock, Tensors
 
-Tensors = tuple[Tensor, ...]
 Record = Callable[[Callable[[], Tensors]], Callable[[], Tensors]]
 Purpose = Literal["build", "copy", "finish", "prepare"]
 """Of a stream. Steps go down the thread's own: CUDA's default one."""
@@ -59,6 +58,10 @@ class Device(Protocol):
         have run before; what it returns is overwritten by the next one of this recorder's."""
         ...
 
+    def shared(self) -> AbstractContextManager[None]:
+        """For what is asked of the device by threads that do not record: meanwhile nobody does. May be nested."""
+        ...
+
     def finish(self) -> None:
         """Waits until all that this thread's stream was given is done."""
         ...
@@ -96,6 +99,9 @@ class Processor:
     def recorder(self) -> Record:
         return lambda call: call
 
+    def shared(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def finish(self) -> None:
         return
 
@@ -104,13 +110,14 @@ class Processor:
 
 
 class Gpu:
-    """A CUDA device. What is recorded are CUDA graphs; those of one recorder share their memory: one runs at a time."""
+    """A CUDA device; what is recorded are CUDA graphs."""
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device
         purposes: tuple[Purpose, ...] = ("build", "copy", "finish", "prepare")
         self._streams: dict[Purpose, torch.cuda.Stream] = {it: torch.cuda.Stream(device) for it in purposes}
         self._last: torch.cuda.Event | None = None
+        self._lock = SharedLock()
 
     @property
     def name(self) -> str:
@@ -144,56 +151,41 @@ class Gpu:
             yield
 
     def recorder(self) -> Record:
-        # The stream is for nothing but recording: what cuBLAS works on there is then in the graphs' own memory, and not
-        # shared with what else goes down a stream while a graph is replayed.
-        stream, pool = torch.cuda.Stream(self.torch), torch.cuda.graph_pool_handle()
+        return Recorder(self.torch, self._lock)
 
-        def record(call: Callable[[], Tensors]) -> Callable[[], Tensors]:
-            graph = torch.cuda.CUDAGraph()
-            stream.wait_stream(torch.cuda.current_stream(self.torch))
-            # Not by `torch.cuda.graph`: it stops the whole device before, and gives back the memory that others need.
-            with torch.cuda.stream(stream):
-                # Other threads go on using the device: only this one must do nothing that cannot be recorded.
-                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-                try:
-                    said = call()
-                finally:
-                    _end(graph, pool)
-            return _Replay(graph, said, call)
-
-        return record
+    @contextmanager
+    def shared(self) -> Generator[None]:
+        with self._lock.shared(), torch.cuda.device(self.torch):
+            yield
 
     def finish(self) -> None:
         torch.cuda.current_stream(self.torch).synchronize()
 
     def free(self) -> None:
-        torch.cuda.empty_cache()
-
-
-@dataclass(frozen=True, slots=True)
-class _Replay:
-    """`call` holds what the graph reads."""
-
-    graph: torch.cuda.CUDAGraph
-    said: Tensors
-    call: Callable[[], Tensors]
-
-    def __call__(self) -> Tensors:
-        self.graph.replay()
-        return self.said
-
-
-def _end(graph: torch.cuda.CUDAGraph, pool: object) -> None:
-    try:
-        graph.capture_end()
-    except RuntimeError:
-        # torch forgets to say that the recording is over, and would give no memory back from here on.
-        cast("Any", torch)._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)  # noqa: SLF001
-        raise
+        with suppress(RuntimeError):  # it cannot be done while a graph is recorded
+            torch.cuda.empty_cache()
 
 
 def open_device(device: torch.device) -> Device:
     return Gpu(device) if device.type == "cuda" else Processor()
+
+
+@contextmanager
+def use_of(device: Device) -> Generator[None]:
+    """For everything that a thread asks of the device but recording. Raises as `faults_of`."""
+    with device.shared(), faults_of(device):
+        yield
+
+
+_FULL: Final = (
+    "out of memory",  # CUDA's own, as when a graph is launched
+    "can't allocate memory",  # the processor's
+    "ALLOC_FAILED",  # cuBLAS and cuDNN
+    "unable to find an engine to execute",  # a convolution, for none of whose kernels there was room to work in
+)
+_CALLED: Final = {"cuda": "CUDA", "cpu": "CPU"}
+_REFUSED: Final = ("NOT_SUPPORTED", "INVALID_VALUE")
+"""By a library, before anything was asked of the device."""
 
 
 @contextmanager
@@ -202,13 +194,12 @@ def faults_of(device: Device) -> Generator[None]:
     process fails, into `DeviceLost`."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        with suppress(RuntimeError):  # it cannot be done while a graph is recorded
-            device.free()
-        raise OutOfMemory from error
     except RuntimeError as error:
-        if "DefaultCPUAllocator: can't allocate memory" in str(error):
-            raise OutOfMemory("CPU error: out of memory") from error
-        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+        said = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(word in said for word in _FULL):
+            device.free()
+            raise OutOfMemory(f"{_CALLED[device.torch.type]} error: out of memory") from error
+        is_cudas = isinstance(error, torch.AcceleratorError) or "CUDA error" in said
+        if is_cudas and not any(word in said for word in _REFUSED):
             raise DeviceLost from error
         raise

@@ -121,16 +121,16 @@ _VARIANTS: Final = 64
 """Of one compiled block: the UNet has residual blocks of twelve widths, each once more for a single row."""
 
 
-def set_flags(device: torch.device, dtype: torch.dtype, *, same_kernels: bool = False) -> None:
+def set_flags(device: torch.device, dtype: torch.dtype) -> None:
     """torch's process-wide switches, for a model of this precision. Does nothing on a processor.
 
     Where weights are in half precision, whatever is left in float32 (a second try after an overflow) may use TF32;
-    float32 that was asked for stays float32. `same_kernels`: convolutions' kernels are not chosen by timing, so that
-    every thread and every process takes the same.
+    float32 that was asked for stays float32. Convolutions' kernels are not chosen by timing: each thread would time
+    them anew, stop the whole device for each, and give all cached memory back; every process takes the same now.
     """
     if device.type != "cuda":
         return
-    torch.backends.cudnn.benchmark = not same_kernels
+    torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype.itemsize == 2
     if torch.cuda.get_device_capability(device) >= _HOPPER:
         prefer_attention(("cudnn", *_WITHOUT_CUDNN))
@@ -168,7 +168,9 @@ def know_compiler() -> None:
     needs them."""
     import torch._dynamo.config as dynamo  # it takes a second
     from torch.compiler import config
+    from torch.fx.experimental import _config as shapes
 
+    shapes.use_duck_shape = False  # a square would be taken for all that has equal sides, and compiled by itself
     dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
     cast("Any", config).cache_key_tag = ", ".join(_order)
 

@@ -120,10 +120,32 @@ def test_out_of_memory_cuts_the_batch_and_everybody_gets_a_picture(models: Path,
 
 
 def test_torchs_words_for_full_memory_are_understood() -> None:
-    with pytest.raises(OutOfMemory), faults_of(Processor()):
+    with pytest.raises(OutOfMemory, match=r"^CPU error: out of memory$"), faults_of(Processor()):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="another"), faults_of(Processor()):
-        raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+    ],
+    ids=["torch", "cuda", "cublas", "cudnn"],
+)
+def test_a_gpus_words_for_full_memory_are_understood(said: RuntimeError) -> None:
+    with pytest.raises(OutOfMemory), faults_of(Processor()):
+        raise said
+
+
+@pytest.mark.parametrize(
+    "said", ["another", "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmulAlgoGetHeuristic(...)`"]
+)
+def test_what_says_nothing_of_the_device_stays_as_it_is(said: str) -> None:
+    with pytest.raises(RuntimeError, match=said.split()[0]) as caught, faults_of(Processor()):
+        raise RuntimeError(said)
+    assert type(caught.value) is RuntimeError
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -47,6 +48,20 @@ def test_one_step_that_something_else_made_long_does_not_end_the_search() -> Non
             return super().predict(states, slots=slots)
 
     assert measured(Disturbed(), 1024) == {1024: 8}
+
+
+def test_the_first_step_of_so_many_counts_for_nothing() -> None:
+    """Kernels are chosen in it, and graphs are built after it."""
+
+    class Cold(Card):
+        warm: ClassVar[set[int]] = set()
+
+        def predict(self, states: Sequence[FakeState], *, slots: int) -> Sequence[None]:
+            self.now_s += 0 if slots in self.warm else 3.0
+            self.warm.add(slots)
+            return super().predict(states, slots=slots)
+
+    assert measured(Cold(), 1024) == {1024: 8}
 
 
 def test_where_only_the_pictures_cost_company_does_not_pay() -> None:

@@ -150,7 +150,7 @@ def test_prompts_in_use_are_made_ready_once_and_forgotten_with_their_last_reques
 
 
 def test_blocks_are_compiled_once_for_each_kind_and_not_for_each_size(checkpoint: Checkpoint) -> None:
-    """In sizes that are no equal numbers by chance: the compiler takes equal ones for the same."""
+    """Squares first: their sides are not taken for one number."""
     compiled: list[int] = []
 
     def counting(graph: Any, _: object) -> Any:
@@ -161,7 +161,7 @@ def test_blocks_are_compiled_once_for_each_kind_and_not_for_each_size(checkpoint
         checkpoint.unet, Processor(), Tuning(compile="blocks", compile_backend=counting, prompt_once=True)
     )
     first = 0
-    for rows, cells in ((3, (16, 16)), (5, (16, 16)), (5, (32, 32))):
+    for rows, cells in ((3, (16, 16)), (5, (16, 16)), (5, (32, 32)), (5, (16, 24)), (8, (8, 32))):
         call(denoiser, prompts(checkpoint, rows), cells)
         denoiser.settle()
         assert denoiser._builder is not None
@@ -312,6 +312,33 @@ def test_what_was_compiled_for_another_order_of_attention_is_compiled_anew() -> 
     finally:
         tuning.prefer_attention(("flash", "efficient", "math"))
         cast("Any", config).cache_key_tag = tag
+
+
+def test_what_is_not_built_yet_goes_by_the_next_larger_graph(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = prompts(checkpoint, 5)
+    stock = Denoiser(checkpoint.unet, Processor(), Tuning())
+    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning(graphs=True))
+    call(denoiser, said[:4])
+    denoiser.settle()
+    slow = list[int]()
+    by_itself = denoiser._by_itself
+
+    def watched(latents: Tensor, *others: Any) -> Any:
+        slow.append(len(latents))
+        return by_itself(latents, *others)
+
+    monkeypatch.setattr(denoiser, "_by_itself", watched)
+    for rows in (1, 2, 3, 4, 5):
+        torch.testing.assert_close(
+            call(denoiser, said[:rows]), call(stock, said[:rows]), atol=TOLERANCE, rtol=TOLERANCE
+        )
+    call(denoiser, said[:3], (8, 16))
+    assert slow == [1, 5, 3], "more than twice as many, none as many, and another size"
+    denoiser.settle()
+    assert denoiser.way(Shape(3, 8, 8)) == "graph", "it is wanted nevertheless"
+    denoiser.close()
 
 
 def test_one_picture_is_built_first_and_then_the_most(checkpoint: Checkpoint) -> None:
