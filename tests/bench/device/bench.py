@@ -38,8 +38,17 @@ class Bench:
         return self.checkpoint.device.torch.type == "cuda"
 
     @cached_property
-    def work(self) -> Work:
-        return count_work(self.checkpoint, self.scale.side)
+    def work(self) -> Work | None:
+        """None where torch cannot count it: a share less, not all figures of a section."""
+        try:
+            return count_work(self.checkpoint, self.scale.side)
+        except Exception as error:  # noqa: BLE001
+            self.sheet.put("work", {"failed": f"{type(error).__name__}: {error}"})
+            return None
+
+    def peak_share(self, flop: Callable[[Work], float], seconds: float) -> dict[str, float]:
+        """Of what is done in so many seconds."""
+        return {} if self.work is None else {"peak_share": flop(self.work) / seconds / PEAK}
 
     @property
     def done(self) -> int:

@@ -13,10 +13,22 @@ from functools import partial
 from typing import Final
 
 import torch
+from torch.backends import cudnn
 
 from tests.bench.device import cold
 from tests.bench.device.bench import PEAK, Bench
-from tests.bench.device.painting import Painted, joined, paint, step, step_s, stock_pipeline, stock_s
+from tests.bench.device.painting import (
+    Painted,
+    Pixels,
+    joined,
+    levels_apart,
+    paint,
+    paint_stock,
+    step,
+    step_s,
+    stock_pipeline,
+)
+from tests.bench.device.recording import recording
 from worker.model.tuning import Attention, Tuning, prefer_attention, preferred_attention, set_flags
 
 STOCK_S: Final = 25
@@ -29,22 +41,26 @@ _TORCHS_ORDER: Final[tuple[Attention, ...]] = ("flash", "efficient", "math", "cu
 @dataclass(frozen=True, slots=True)
 class Rung:
     """`needs_s`: about, where the compiler's cache has what the rungs before put there. `attention`: instead of the
-    order that the engine prefers."""
+    order that the engine prefers. `timed`: convolutions' kernels are chosen by timing them."""
 
     name: str
     needs_s: float
     tuning: Tuning
     attention: Sequence[Attention] = ()
+    timed: bool = False
 
 
 def ladder(bench: Bench) -> None:
     """All on the order of attention that the engine prefers, which is a rung of its own at both ends: the stock
     pipeline's with the engine's switches, and the graphs' without cuDNN's."""
+    bench.section("recording", 5, partial(recording, bench))
     bench.section("work", 10, partial(work, bench))
     bench.section("ceilings", 5, partial(ceilings, bench))
-    bench.section("stock", STOCK_S, partial(stock, bench))
+    shown = bench.section("stock", STOCK_S, partial(stock, bench))
     bench.section("stock, engine's switches", STOCK_S, partial(_switched, bench))
     exact = bench.section("float32", _REFERENCE_S, partial(reference, bench))
+    if shown is not None and exact is not None:
+        bench.sheet.put("stock", {**bench.sheet.figures["stock"], **levels_apart(shown, exact.pixels)})
     climb(bench, exact, rungs(bench.best))
     if bench.cuda:
         with tempfile.TemporaryDirectory() as cache:
@@ -61,7 +77,8 @@ def beyond(bench: Bench) -> None:
     exact = bench.section("float32", _REFERENCE_S, partial(reference, bench))
     climb(bench, exact, lossy(bench.best))
     if bench.best.compile != "off":
-        climb(bench, exact, [Rung("whole", 120, replace(bench.best, compile="whole"))])
+        searched = replace(bench.best, compile_mode="max-autotune-no-cudagraphs")
+        climb(bench, exact, [Rung("whole", 120, replace(bench.best, compile="whole")), Rung("searched", 150, searched)])
 
 
 def rungs(best: Tuning) -> list[Rung]:
@@ -76,7 +93,9 @@ def rungs(best: Tuning) -> list[Rung]:
         Rung("fused_qkv", 15, fused),
         Rung("graphs", 15, graphs),
         Rung("graphs, flash attention", 15, graphs, attention=("flash", "efficient", "math")),
+        Rung("graphs, timed convolutions", 20, graphs, timed=True),
         Rung("best", 90, best),
+        Rung("best, without graphs", 20, replace(best, graphs=False)),
     ]
 
 
@@ -99,7 +118,7 @@ def climb(bench: Bench, exact: Painted | None, rungs: Sequence[Rung]) -> None:
 
 def _climb(bench: Bench, exact: Painted | None, rung: Rung) -> None:
     preferring = _preferring(rung.attention) if rung.attention else nullcontext()
-    with bench.runner(rung.tuning) as runner, preferring:
+    with bench.runner(rung.tuning) as runner, preferring, cudnn.flags(benchmark=rung.timed):
         began_s = time.perf_counter()
         state = joined(runner, bench.scale.job(0))
         step(runner, [state])
@@ -116,7 +135,7 @@ def _climb(bench: Bench, exact: Painted | None, rung: Rung) -> None:
                 **bench.attention(),
                 "seconds": painted.seconds,
                 "step_ms": 1000 * one_s,
-                **({} if rung.tuning.lossy else {"peak_share": 2 * bench.work.row(rung.tuning) / one_s / PEAK}),
+                **({} if rung.tuning.lossy else bench.peak_share(lambda work: 2 * work.row(rung.tuning), one_s)),
                 **bench.times_stock(painted.seconds),
                 "building_s": built_s,
                 **(painted.beside(exact) if exact else {}),
@@ -137,6 +156,8 @@ def _preferring(order: Sequence[Attention]) -> Generator[None]:
 
 def work(bench: Bench) -> None:
     """Of a picture: what the best does, what the stock pipeline does, and the least seconds the first can take."""
+    if bench.work is None:
+        return
     ours, stocks = (bench.work.picture(bench.done, tuning) for tuning in (bench.best, Tuning()))
     bench.sheet.put("work", {"tflop": ours / 1e12, "stock_tflop": stocks / 1e12, "floor_s": ours / PEAK})
 
@@ -165,11 +186,13 @@ def _median_s(bench: Bench, call: Callable[[], object]) -> float:
     return statistics.median(taken[3:])
 
 
-def stock(bench: Bench, name: str = "stock") -> None:
-    """diffusers as it comes: before any runner of this process has set torch's switches."""
+def stock(bench: Bench, name: str = "stock") -> Pixels:
+    """diffusers as it comes: before any runner of this process has set torch's switches. Its picture of the job that
+    all ways are compared by."""
     pipeline = stock_pipeline(bench.checkpoint)
     pipeline.paint(bench.scale.job(0, steps=4))
-    seconds = [stock_s(pipeline, bench.checkpoint, bench.scale.job(k)) for k in (1, 2)]
+    painted = [paint_stock(pipeline, bench.checkpoint, bench.scale.job(k)) for k in (1, 2)]
+    seconds = [took_s for took_s, _ in painted]
     bench.sheet.put(
         name,
         {
@@ -179,6 +202,7 @@ def stock(bench: Bench, name: str = "stock") -> None:
             **bench.memory(),
         },
     )
+    return painted[0][1]
 
 
 def _switched(bench: Bench) -> None:

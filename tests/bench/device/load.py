@@ -13,10 +13,11 @@ from typing import Any, Final, cast
 import torch
 
 from tests.bench.arrivals import Policy, by_request, requests, simple, step_level
-from tests.bench.device.bench import PEAK, Bench
+from tests.bench.device.bench import Bench
 from tests.bench.device.ladder import STOCK_S, stock
 from tests.bench.device.painting import apart, joined, step, step_s
 from tests.unit.engine.jobs import unheard
+from worker.engine import caps
 from worker.engine.caps import Caps
 from worker.engine.engine import Engine
 from worker.engine.job import Job
@@ -25,13 +26,15 @@ from worker.model.solver import NAMES
 
 _FIRST_BUILD_S: Final = 90
 _CURVE_STEP_S: Final = 8
+_CAPS_S: Final = 60
 
 
 def load(bench: Bench) -> None:
     bench.section("stock", STOCK_S, partial(stock, bench))
     bench.section("best", _FIRST_BUILD_S, partial(_best, bench))
-    for rows in (2, 4, 8) if bench.cuda else (4,):
-        bench.section(f"same bits, {rows} fixed rows", 15, partial(_fixed, bench, rows))
+    for rows in (None, 2, 4, 8) if bench.cuda else (None, 4):
+        bench.section(f"same bits, {_rows(rows)}, not compiled", 15, partial(_fixed, bench, rows))
+    bench.section("caps", _CAPS_S, partial(_caps, bench))
 
 
 def _best(bench: Bench) -> None:
@@ -72,7 +75,7 @@ def _saturation(bench: Bench, runner: TorchRunner, slots: int) -> None:
             "images_s": rate,
             **bench.times_stock(1 / rate),
             "lost": sum(one.exception() is not None for one in futures),
-            "peak_share": rate * bench.work.picture(bench.done, bench.best) / PEAK,
+            **bench.peak_share(lambda work: work.picture(bench.done, bench.best), 1 / rate),
             **({"gpu_busy": statistics.mean(busy) / 100} if busy else {}),
             "engine_busy": after.busy_since(before),
             "host_share": after.host_share,
@@ -128,7 +131,6 @@ def _mixed(bench: Bench, runner: TorchRunner) -> None:
     _slots(runner, side, slots)
     bench.settle(runner)
     line = [(0.0, one) for one in requests(simple, count, side, seed=4)]
-    step_level(runner, line[: slots // 2])
     for name, policy in policies.items():
         began_s = time.perf_counter()
         latencies = sorted(policy(runner, line))
@@ -141,10 +143,28 @@ def _mixed(bench: Bench, runner: TorchRunner) -> None:
         bench.sheet.put(f"mixed {side}², {name} level", figures)
 
 
-def _fixed(bench: Bench, rows: int) -> None:
+def _fixed(bench: Bench, rows: int | None) -> None:
     tuning = replace(bench.best, compile="off", stock_steps=False)
     with bench.runner(tuning, fixed_rows=rows) as runner:
-        _sameness(bench, runner, f"{rows} fixed rows")
+        _sameness(bench, runner, f"{_rows(rows)}, not compiled")
+
+
+def _rows(rows: int | None) -> str:
+    return f"{rows} fixed rows" if rows else "free rows"
+
+
+def _caps(bench: Bench) -> None:
+    """As a worker measures them at its first start, without compiling, which takes its own time; and whether anything
+    can be built after that."""
+    with bench.runner(replace(bench.best, compile="off")) as runner:
+        began_s = time.perf_counter()
+        measured = caps.measure(runner, bench.scale.sides if bench.cuda else bench.scale.sides[:1])
+        took_s = time.perf_counter() - began_s
+        runner.forget()
+        step(runner, [joined(runner, bench.scale.job(0))])
+        bench.settle(runner)
+        pictures = {f"{round(px**0.5)}²": most for px, most in measured.items()}
+        bench.sheet.put("caps", {"seconds": took_s, **pictures, "way": bench.way(runner), **bench.memory()})
 
 
 def _sameness(bench: Bench, runner: TorchRunner, name: str) -> None:

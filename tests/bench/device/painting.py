@@ -18,6 +18,8 @@ from worker.model.checkpoint import Checkpoint
 from worker.model.libraries import KolorsImg2ImgPipeline
 from worker.model.solver import noise_scheduler
 
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -54,20 +56,21 @@ def apart(ours: Tensor, wanted: Tensor) -> float:
     return float(np.linalg.norm(mine - theirs) / np.linalg.norm(theirs))
 
 
+def levels_apart(ours: Pixels, wanted: Pixels) -> dict[str, float]:
+    """In grey levels of 255."""
+    levels = np.abs(ours.astype(np.int16) - wanted.astype(np.int16))
+    return {"levels_mean": float(levels.mean()), "levels_most": float(levels.max())}
+
+
 @dataclass(frozen=True, slots=True)
 class Painted:
     seconds: float
     latents: Tensor
-    pixels: "np.ndarray[Any, Any]"
+    pixels: Pixels
 
     def beside(self, other: "Painted") -> dict[str, float]:
-        """How far apart: latents by the norm of their difference, pictures in grey levels of 255."""
-        levels = np.abs(self.pixels.astype(np.int16) - other.pixels.astype(np.int16))
-        return {
-            "latents_differ": apart(self.latents, other.latents),
-            "levels_mean": float(levels.mean()),
-            "levels_most": float(levels.max()),
-        }
+        """How far apart: latents by the norm of their difference, and pictures."""
+        return {"latents_differ": apart(self.latents, other.latents), **levels_apart(self.pixels, other.pixels)}
 
 
 def joined(runner: TorchRunner, one: Job) -> DenoiseState:
@@ -115,10 +118,10 @@ def stock_pipeline(checkpoint: Checkpoint) -> Stock:
     return Stock(pipeline, checkpoint.schedule)
 
 
-def stock_s(pipeline: Stock, checkpoint: Checkpoint, one: Job) -> float:
-    """What a picture of the stock pipeline takes."""
+def paint_stock(pipeline: Stock, checkpoint: Checkpoint, one: Job) -> tuple[float, Pixels]:
+    """What a picture of the stock pipeline takes, and what it is."""
     checkpoint.device.finish()
     began_s = time.perf_counter()
-    pipeline.paint(one)
+    pictures = pipeline.paint(one)
     checkpoint.device.finish()
-    return time.perf_counter() - began_s
+    return time.perf_counter() - began_s, np.asarray(pictures[0])

@@ -51,10 +51,13 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_section_of_every_part_leaves_figures(figures: dict[str, Any]) -> None:
     told = [(part, name, it) for part, sections in figures.items() for name, it in sections.items()]
     assert [(part, name) for part, name, it in told if "failed" in it or "left out" in it] == []
-    rungs = {f"engine: {it}" for it in ("precision", "prompt_once", "graphs", "graphs, flash attention", "best")}
-    assert {"ceilings", "stock", "stock, engine's switches", "float32", "end"} | rungs <= set(figures["ladder"])
-    load = {"stock", "saturation, 1 a step", "batch curve, 32²", "mixed 32², step level"}
-    assert load | {"same bits, free rows", "same bits, 4 fixed rows", "end"} <= set(figures["load"])
+    ways = ("precision", "prompt_once", "graphs", "graphs, flash attention", "graphs, timed convolutions", "best")
+    rungs = {f"engine: {it}" for it in (*ways, "best, without graphs")}
+    others = {"recording", "ceilings", "stock", "stock, engine's switches", "float32", "end"}
+    assert others | rungs <= set(figures["ladder"])
+    load = {"stock", "saturation, 1 a step", "batch curve, 32²", "mixed 32², step level", "caps"}
+    bits = {f"same bits, {it}" for it in ("free rows", "free rows, not compiled", "4 fixed rows, not compiled")}
+    assert load | bits | {"end"} <= set(figures["load"])
     caches = {f"engine: lossy, {it}" for it in ("step cache 2", "step cache 3", "fp8", "fp8 and step cache 3")}
     assert {"stock", "float32", "end"} | caches <= set(figures["beyond"])
     assert {"first pictures", "end"} <= set(figures["cold"])
@@ -62,7 +65,9 @@ def test_every_section_of_every_part_leaves_figures(figures: dict[str, Any]) -> 
 
 def test_the_figures_say_what_was_done(figures: dict[str, Any]) -> None:
     ladder, load, beyond = (figures[part] for part in ("ladder", "load", "beyond"))
+    assert all(ladder["recording"][it] is True for it in ("by itself", "beside a thread", "after that"))
     assert ladder["engine: graphs"]["levels_most"] <= 1
+    assert ladder["stock"]["levels_most"] <= 1
     assert ladder["engine: graphs"]["latents_differ"] < 1e-4
     assert [ladder[f"engine: {name}"]["way"] for name in ("precision", "graphs")] == ["by itself", "graph"]
     orders = {name: it["attention_order"] for name, it in ladder.items() if "attention_order" in it}
@@ -72,7 +77,8 @@ def test_the_figures_say_what_was_done(figures: dict[str, Any]) -> None:
     assert ladder["work"]["tflop"] < ladder["work"]["stock_tflop"]
     assert math.isclose(ladder["work"]["floor_s"], ladder["work"]["tflop"] / 790)
     assert beyond["engine: lossy, step cache 2"]["latents_differ"] > 1e-4
-    assert load["same bits, 4 fixed rows"]["in_company"] is True
+    assert load["same bits, 4 fixed rows, not compiled"]["in_company"] is True
+    assert load["caps"]["32²"] >= 1
     assert load["saturation, 1 a step"]["lost"] == 0
 
 

@@ -123,18 +123,25 @@ class Torch:
             def wait_stream(self, other: object) -> None:
                 self.waited_for.append(other)
 
+        def current_stream(_: object) -> Stream:
+            return Stream()
+
         cuda: Any = torch.cuda
         patch.setattr(cuda, "CUDAGraph", Graph)
         patch.setattr(cuda, "Stream", Stream)
-        patch.setattr(cuda, "stream", lambda _: nullcontext())
-        patch.setattr(cuda, "current_stream", lambda *_: Stream())
-        patch.setattr(cuda, "current_device", lambda: 0)
+        patch.setattr(cuda, "stream", nullcontext)
+        patch.setattr(cuda, "current_stream", current_stream)
+        patch.setattr(cuda, "current_device", int)
         patch.setattr(cuda, "graph_pool_handle", self.handle)
-        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda _, pool: self.given_up.append(pool), raising=False)
+        patch.setattr("torch._C._cuda_endAllocateToPool", self.give_up, raising=False)
 
     def handle(self) -> int:
         self.handles += 1
         return self.handles
+
+    def give_up(self, device: int, pool: int) -> None:
+        assert device == 0
+        self.given_up.append(pool)
 
     def gone(self, pool: int) -> None:
         self.living[pool] -= 1
