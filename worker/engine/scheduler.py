@@ -97,7 +97,3 @@ class Scheduler(Generic[E]):
 
     def entries(self) -> list[E]:
         return [entry for size in self._sizes.values() for entry in (*size.running, *size.waiting)]
-
-    def running_px(self) -> int:
-        """Pixels of all pictures that wait or run here."""
-        return sum(entry.pictures * entry.key.picture_px for entry in self.entries())
