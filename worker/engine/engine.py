@@ -20,6 +20,7 @@ from shared.errors import Cancelled, DeviceLost, Fault, InternalFault, OutOfMemo
 from worker.engine.fatal import Fatal, exhausted, fault_of, reason
 from worker.engine.job import Job, OnProgress, Painting
 from worker.engine.protocol import BatchKey, Decoded, Runner, State, Stopped, Suspected, Unusable
+from worker.engine.room import Room
 from worker.engine.scheduler import Scheduler
 from worker.engine.sharing import Sharing
 from worker.engine.ticket import Stats, Ticket
@@ -60,8 +61,7 @@ class Engine(Generic[S, P]):
         self._previews_s = previews_s
         self._on_fatal = on_fatal
         self._shrunk: dict[BatchKey, tuple[int, float]] = {}
-        self._short: str | None = None
-        """The request that failed for want of memory since one was last done."""
+        self._room_to_prepare, self._room_to_decode = Room(), Room()
         self._scheduler: Scheduler[Ticket[S]] = Scheduler(self._slots_of)
         self._stats = Stats()
         self._began_s = time.monotonic()
@@ -230,7 +230,9 @@ class Engine(Generic[S, P]):
         ticket.joined_s = ticket.joined_s or began_s
         ticket.last_tick = self._stats.ticks
         try:
-            ticket.state = self._again_with_room(ticket, lambda: self._prepared(ticket), self._decoded_all)
+            ticket.state = self._again_alone(
+                ticket, self._room_to_prepare, lambda: self._prepared(ticket), self._decoded_all
+            )
         except (DeviceLost, Fatal, Stopped):
             raise
         except Unusable as error:
@@ -381,8 +383,8 @@ class Engine(Generic[S, P]):
     def _outcome(self, ticket: Ticket[S], state: S, denoised_s: float) -> Painting | Fault | Suspected | None:
         """Of a decoding; None where it begins again from the start."""
         try:
-            decoded = self._again_with_room(
-                ticket, lambda: self._decoded(ticket, state), lambda: self._sharing.alone(ticket)
+            decoded = self._again_alone(
+                ticket, self._room_to_decode, lambda: self._decoded(ticket, state), lambda: self._sharing.alone(ticket)
             )
         except Unusable as error:
             return self._again(ticket, error)
@@ -391,7 +393,6 @@ class Engine(Generic[S, P]):
             return Suspected(error.fault() if isinstance(error, Fatal) else error)
         except Exception as error:  # noqa: BLE001
             return fault_of(error, ticket.job)
-        self._short = None
         return Cancelled() if ticket.cancelled else ticket.painting(decoded, denoised_s, time.monotonic())
 
     def _decoded(self, ticket: Ticket[S], state: S) -> Decoded:
@@ -427,24 +428,29 @@ class Engine(Generic[S, P]):
         _log.error("job %s: no usable picture in %s: %s", ticket.job.id, ticket.key.dtype, why)
         return InternalFault("The model produced no usable picture for this request")
 
-    def _again_with_room(
-        self, ticket: Ticket[S], work: Callable[[], T], room: Callable[[], AbstractContextManager[object]]
+    def _again_alone(
+        self, ticket: Ticket[S], room: Room, work: Callable[[], T], alone: Callable[[], AbstractContextManager[object]]
     ) -> T:
-        """Out of memory: once more with the device to itself. Another request in a row that does not fit even then is
-        the device's fault, and `Fatal`. A second try in higher precision that does not fit is `Unusable`."""
+        """Out of memory: once more with the device to itself. What does not fit even then is `Fatal` where the device
+        has lost room. A second try in higher precision that does not fit is `Unusable`."""
+
+        def done() -> T:
+            it = work()
+            room.sufficed(ticket)
+            return it
+
         try:
-            return work()
+            return done()
         except OutOfMemory:
             _log.warning("job %s: out of memory, once more with nothing beside it", ticket.job.id)
         try:
-            with room():
-                return work()
+            with alone():
+                return done()
         except OutOfMemory as error:
             if ticket.precise:
                 raise Unusable("no memory for a higher precision") from error
-            if self._short not in (None, ticket.job.request):
+            if room.is_lost(ticket):
                 raise exhausted([ticket], reason(error)) from error
-            self._short = ticket.job.request
             raise
 
     # ---- endings

@@ -93,7 +93,8 @@ class Denoiser:
     def warm_up(self, shapes: Sequence[Shape]) -> None:
         """These are built first, in this order, without being asked for; returns at once. After the first `hear`."""
         if self._builder is not None:
-            self._builder.want(shapes)
+            found = [_bucket(it.rows, 4, it.height, it.width) for it in shapes]
+            self._builder.want(list(dict.fromkeys(found)))
 
     def settle(self, timeout_s: float | None = None) -> None:
         """Waits until everything that was ever called is built, or the time is over."""

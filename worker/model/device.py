@@ -180,6 +180,7 @@ def use_of(device: Device) -> Generator[None]:
 _FULL: Final = (
     "out of memory",  # CUDA's own, as when a graph is launched
     "can't allocate memory",  # the processor's
+    "bad_alloc",  # its libraries'
     "ALLOC_FAILED",  # cuBLAS and cuDNN
     "unable to find an engine to execute",  # a convolution, for none of whose kernels there was room to work in
 )
@@ -194,6 +195,8 @@ def faults_of(device: Device) -> Generator[None]:
     process fails, into `DeviceLost`."""
     try:
         yield
+    except MemoryError as error:
+        raise OutOfMemory("CPU error: out of memory") from error
     except RuntimeError as error:
         said = str(error)
         if isinstance(error, torch.OutOfMemoryError) or any(word in said for word in _FULL):

@@ -82,4 +82,4 @@ class Hub:
         if isinstance(error, LocalEntryNotFoundError):
             cause = error.__cause__
             return f"the hub does not answer ({type(cause).__name__}), and there is no copy in {self.cache}"
-        return str(error).splitlines()[0]
+        return next(iter(str(error).splitlines()), type(error).__name__)

@@ -4,6 +4,7 @@ Encoding costs a fifth of a denoising step of a 1024² picture per text, and tex
 always, a caller's prompt often. Each text is encoded alone, so that its embedding does not depend on its company.
 """
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,7 @@ class PromptEncoder:
         self._device = device
         self._cache_bytes = cache_bytes
         self._held_bytes = 0
-        self._cache: OrderedDict[str, Prompt] = OrderedDict()
+        self._cache: OrderedDict[bytes, Prompt] = OrderedDict()
         self._empty = self._encode("")
 
     @property
@@ -55,10 +56,11 @@ class PromptEncoder:
     def encode(self, text: str) -> Prompt:
         if not text:
             return self._empty
-        if (known := self._cache.get(text)) is not None:
-            self._cache.move_to_end(text)
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()  # texts themselves may be long
+        if (known := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
             return known
-        prompt = self._cache[text] = self._encode(text)
+        prompt = self._cache[key] = self._encode(text)
         self._held_bytes += prompt.size_bytes
         while self._held_bytes > self._cache_bytes:
             self._held_bytes -= self._cache.popitem(last=False)[1].size_bytes

@@ -127,14 +127,16 @@ def test_torchs_words_for_full_memory_are_understood() -> None:
 @pytest.mark.parametrize(
     "said",
     [
+        MemoryError(),
+        RuntimeError("std::bad_alloc"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("FIND was unable to find an engine to execute this computation"),
     ],
-    ids=["torch", "cuda", "cublas", "cudnn"],
+    ids=["python", "library", "torch", "cuda", "cublas", "cudnn"],
 )
-def test_a_gpus_words_for_full_memory_are_understood(said: RuntimeError) -> None:
+def test_others_words_for_full_memory_are_understood(said: Exception) -> None:
     with pytest.raises(OutOfMemory), faults_of(Processor()):
         raise said
 

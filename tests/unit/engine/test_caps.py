@@ -10,6 +10,8 @@ from shared.errors import OutOfMemory
 from worker.engine import caps
 from worker.engine.caps import Caps
 from worker.engine.fake import FakeRunner, FakeState
+from worker.engine.job import Job
+from worker.engine.protocol import Decoded, Unusable
 
 MADE_FOR = {"device": "a card", "torch": "2.13"}
 
@@ -62,6 +64,14 @@ def test_the_first_step_of_so_many_counts_for_nothing() -> None:
             return super().predict(states, slots=slots)
 
     assert measured(Cold(), 1024) == {1024: 8}
+
+
+def test_a_picture_that_cannot_be_shown_is_measured_all_the_same() -> None:
+    class Overflowing(Card):
+        def decode(self, state: FakeState, *, job: Job) -> Decoded:
+            raise Unusable("latents are not finite")
+
+    assert measured(Overflowing(), 1024) == {1024: 8}
 
 
 def test_where_only_the_pictures_cost_company_does_not_pay() -> None:

@@ -255,6 +255,10 @@ def test_fewer_share_a_call_for_a_while_only(monkeypatch: pytest.MonkeyPatch) ->
     assert engine.capacity_px(64, 64) == 16 * 64 * 64
 
 
+def taking_a_while(_: Sequence[Job], __: int) -> None:
+    threading.Event().wait(0.02)
+
+
 def failing(names: list[str]) -> Any:
     """Out of memory for the next one of that name, as often as it is named."""
 
@@ -310,21 +314,52 @@ def test_a_request_that_never_fits_ends_nobody_else_when_it_comes_again(where: s
 def test_a_device_on_which_nothing_fits_any_more_ends_the_engine(where: str) -> None:
     fatal: list[Exception] = []
     plant: dict[str, Any] = {where: failing(["first", "first", "second", "second"])}
-    never = threading.Event()
-
-    def takes_a_while(_: Sequence[Job], __: int) -> None:
-        never.wait(0.02)
-
-    engine: Engine[Any, Any] = Engine(Planted(**plant, fault=takes_a_while), on_fatal=fatal.append)
+    engine: Engine[Any, Any] = Engine(Planted(**plant, fault=taking_a_while), on_fatal=fatal.append)
     engine.start()
-    first = engine.submit(job(id="first"), unheard)
+    assert len(engine.submit(job(id="fits"), unheard).result(10).pictures) == 1
+    other = engine.submit(job(id="other", steps=150, image=picture(128, 128)), unheard)
+    first = engine.submit(job(id="first", steps=1), unheard)
     assert isinstance(first.exception(10), OutOfMemory)
     assert engine.takes_jobs
-    other = engine.submit(job(id="other", steps=150, image=picture(128, 128)), unheard)
     second = engine.submit(job(id="second", steps=1), unheard)
     assert suspected_of(second) is OutOfMemory
     assert isinstance(other.exception(10), Stopped)
     assert not engine.takes_jobs
+    engine.close(wait=True)
+    assert len(fatal) == 1
+
+
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_what_never_fitted_says_nothing_of_the_device(where: str) -> None:
+    """Whoever sends requests that are too large, however many, ends nobody else's."""
+
+    def fault(one: Job) -> None:
+        if one.image.width > 64:
+            raise OutOfMemory
+
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: fault}
+    engine: Engine[Any, Any] = Engine(Planted(**plant), on_fatal=fatal.append)
+    engine.start()
+    assert len(engine.submit(job(id="fits"), unheard).result(10).pictures) == 1
+    large = [engine.submit(job(id=f"large {k}", steps=1, image=picture(128, 128)), unheard) for k in range(3)]
+    assert all(isinstance(future.exception(10), OutOfMemory) for future in large)
+    engine.close(wait=True)
+    assert fatal == []
+
+
+def test_room_to_prepare_is_no_room_to_decode() -> None:
+    """Whoever is prepared between two that cannot be decoded: it is two in a row."""
+    fatal: list[Exception] = []
+    runner = Planted(fault=taking_a_while, decode_fault=failing(["first", "first", "second", "second"]))
+    engine: Engine[Any, Any] = Engine(runner, on_fatal=fatal.append)
+    engine.start()
+    assert len(engine.submit(job(id="fits"), unheard).result(10).pictures) == 1
+    assert isinstance(engine.submit(job(id="first"), unheard).exception(10), OutOfMemory)
+    stepped = threading.Event()
+    engine.submit(job(id="prepared", steps=150), lambda _: stepped.set())
+    assert stepped.wait(10)
+    assert suspected_of(engine.submit(job(id="second", steps=1), unheard)) is OutOfMemory
     engine.close(wait=True)
     assert len(fatal) == 1
 

@@ -314,6 +314,17 @@ def test_what_was_compiled_for_another_order_of_attention_is_compiled_anew() -> 
         cast("Any", config).cache_key_tag = tag
 
 
+def test_what_is_built_beforehand_are_the_graphs_that_calls_look_for(checkpoint: Checkpoint) -> None:
+    """Beyond 32 rows not each number has one of its own."""
+    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning(graphs=True))
+    with torch.inference_mode():
+        denoiser.hear(*prompts(checkpoint, 1))
+    denoiser.warm_up([Shape(rows, 8, 8) for rows in (38, 36, 34, 4)])
+    denoiser.settle()
+    assert [rows for rows in range(3, 41) if denoiser.way(Shape(rows, 8, 8)) == "graph"] == [4, 36, 40]
+    denoiser.close()
+
+
 def test_what_is_not_built_yet_goes_by_the_next_larger_graph(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
