@@ -23,6 +23,11 @@ def runner(models: Path) -> TorchRunner:
 
 
 @pytest.fixture(scope="session")
+def tiny_runner(models: Path) -> TorchRunner:
+    return TorchRunner(open_checkpoint(Wanted(source="tiny", cache=models, device="cpu", dtype="float32")))
+
+
+@pytest.fixture(scope="session")
 def stock(models: Path) -> Stock:
     return Stock.open(random_checkpoint(models))
 

@@ -124,6 +124,33 @@ def test_company_changes_nothing_but_rounding(
             assert np.abs(np.asarray(ours, np.int16) - np.asarray(theirs, np.int16)).max() <= 1
 
 
+@pytest.mark.parametrize("guidance", [1.0, 5.0, 10.0])
+def test_each_step_in_company_is_the_same_step_alone_but_for_rounding(
+    tiny_runner: TorchRunner, guidance: float
+) -> None:
+    """With a model that was trained: what it makes of rounding in the end is its own affair."""
+    jobs = [
+        job(
+            id=str(k),
+            image=picture(seed=k),
+            prompt=f"a lake and {k} trees at night",
+            negative_prompt=("", "snow")[k % 2],
+            strength=1.0,
+            guidance_scale=guidance,
+            solver=solver,
+            seed=k,
+        )
+        for k, solver in enumerate(NAMES)
+    ]
+    states = [joined(tiny_runner, one) for one in jobs]
+    while states[0].step < states[0].steps:
+        together = tiny_runner.predict(states, slots=64)
+        for state, said in zip(states, together, strict=True):
+            (by_itself,) = tiny_runner.predict([state], slots=64)
+            assert (by_itself.noise - said.noise).abs().max() < 1e-5 * (2 * guidance - 1)
+            tiny_runner.advance([state], [by_itself])
+
+
 def test_the_comparison_would_see_a_fault(runner: TorchRunner) -> None:
     reference = alone(runner, JOBS[0]).latents
     for changes in ({"prompt": "a photo of a dog"}, {"negative_prompt": "x"}, {"guidance_scale": 5.1}, {"seed": 101}):
