@@ -204,6 +204,18 @@ def test_a_step_that_hangs_ends_the_process_and_says_where() -> None:
     assert re.search(r"fake\.py.* in predict", ended.stderr)
 
 
+HANGING_PREPARATION = """
+import threading
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+class Stuck(FakeRunner):
+    def prepare(self, job, key):
+        threading.Event().wait()
+engine = Engine(Stuck(), hang_s=0.5)
+engine.start()
+engine.submit(job(), unheard).result(20)
+"""
 HANGING_DECODE = """
 import threading
 from tests.unit.engine.jobs import job, unheard
@@ -218,13 +230,16 @@ engine.submit(job(), unheard).result(20)
 """
 
 
-def test_a_decoding_that_hangs_ends_the_process_too() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", HANGING_DECODE], capture_output=True, text=True, timeout=60, check=False
-    )
+@pytest.mark.parametrize(
+    ("program", "where"),
+    [(HANGING_PREPARATION, "in prepare"), (HANGING_DECODE, "in decode")],
+    ids=["prepare", "decode"],
+)
+def test_what_else_hangs_ends_the_process_too(program: str, where: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "Timeout" in ended.stderr
-    assert "in decode" in ended.stderr
+    assert where in ended.stderr
 
 
 HANGING_BESIDE = """
@@ -344,8 +359,23 @@ print(len(engine.submit(job(), unheard).result(10).pictures))
 engine.close(wait=True)
 threading.Event().wait(1)
 """
+CLOSED_AT_WORK = """
+from tests.unit.engine.jobs import job, unheard
+from worker.engine.engine import Engine
+from worker.engine.fake import FakeRunner
+import threading
+stepping = threading.Event()
+engine = Engine(FakeRunner(pace=stepping.set), hang_s=0.4)
+engine.start()
+future = engine.submit(job(steps=1_000_000), unheard)
+assert stepping.wait(10)
+engine.close(wait=False)
+threading.Event().wait(1)
+print(1 if future.exception(0) else 0)
+"""
 
 
-def test_an_idle_engine_is_not_taken_for_a_hanging_one() -> None:
-    ended = subprocess.run([sys.executable, "-c", PATIENT], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("program", [PATIENT, CLOSED_AT_WORK], ids=["idle", "closed"])
+def test_an_engine_without_work_is_not_taken_for_a_hanging_one(program: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr

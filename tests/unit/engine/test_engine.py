@@ -14,7 +14,8 @@ from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
 from worker.engine.job import Job, Painting, Progress
-from worker.engine.protocol import Stopped
+from worker.engine.protocol import BatchKey, Stopped
+from worker.engine.ticket import Stats, Ticket
 
 PATIENCE_S = 10
 
@@ -99,6 +100,14 @@ def test_previews_come_at_most_as_often_as_was_asked() -> None:
     assert [said.preview is not None for said in heard] == [True] + [False] * (len(heard) - 1)
     assert heard[0].preview is not None
     assert heard[0].preview().size == (8, 8)
+
+
+def test_previews_come_again_when_their_time_has_passed() -> None:
+    heard: list[Progress] = []
+    with running(FakeRunner(pace=lambda: threading.Event().wait(0.02)), previews_s=0.05) as engine:
+        engine.submit(job(steps=20, strength=1.0), heard.append).result(PATIENCE_S)
+    shown = sum(said.preview is not None for said in heard)
+    assert 1 < shown < len(heard)
 
 
 def test_cancel_stops_a_running_job_before_its_next_step() -> None:
@@ -224,6 +233,33 @@ def test_the_painting_says_where_the_time_went() -> None:
     parts = painting.seconds["prepare"] + painting.seconds["denoise"] + painting.seconds["decode"]
     assert painting.seconds["inference"] == pytest.approx(parts)
     assert 0 < painting.gpu_s <= painting.seconds["inference"]
+
+
+def test_seconds_of_the_device_are_shared_by_pictures_and_a_decoding_counts() -> None:
+    def wait_a_while(*_: object) -> None:
+        threading.Event().wait(0.1)
+
+    engine: Engine[Any, Any] = Engine(Planted(fault=wait_a_while))
+    one, three = (engine.submit(job(id=str(k), steps=3, strength=1.0, images=k), unheard) for k in (1, 3))
+    engine.start()
+    least, most = (future.result(PATIENCE_S).gpu_s for future in (one, three))
+    assert 2 * least < most
+    assert 0.3 <= least + most < 0.1 + engine.stats().step_s
+    engine.close(wait=True)
+    engine = Engine(Planted(decode_fault=wait_a_while))
+    engine.start()
+    assert engine.submit(job(), unheard).result(PATIENCE_S).gpu_s >= 0.1
+    engine.close(wait=True)
+
+
+def test_what_is_left_is_told_by_the_steps_since_the_first() -> None:
+    ticket = Ticket[Any](job(), BatchKey(8, 8, "fake"), unheard, submitted_s=0.0)
+    told = [ticket.progress(step, 10, now_s, None).eta_s for step, now_s in ((1, 100.0), (2, 101.0), (4, 106.0))]
+    assert told == [None, 8.0, 12.0]
+
+
+def test_preparing_is_being_busy() -> None:
+    assert Stats(up_s=10, step_s=2, prepare_s=3).busy_share == 0.5
 
 
 def test_closing_finishes_what_is_in_flight_when_asked_to() -> None:

@@ -72,12 +72,13 @@ def test_who_waits_for_room_cannot_have_lost_the_device() -> None:
     engine.close(wait=True)
 
 
-def test_who_has_not_been_stepped_for_a_while_cannot_have_lost_the_device() -> None:
+@pytest.mark.parametrize(("since", "outcome"), [(1, Suspected), (2, Stopped)])
+def test_who_has_not_been_stepped_for_a_while_cannot_have_lost_the_device(since: int, outcome: type) -> None:
     """Small pictures have many steps for one of a large one."""
     steps: list[str] = []
 
     def fault(jobs: Sequence[Job], _: int) -> None:
-        if "large" in steps and steps[-4:] == ["small"] * 4:
+        if "large" in steps and steps[-since:] == ["small"] * since and jobs[0].id == "small":
             raise DeviceLost
         steps.append(jobs[0].id)
 
@@ -86,7 +87,7 @@ def test_who_has_not_been_stepped_for_a_while_cannot_have_lost_the_device() -> N
     small = engine.submit(job(id="small", steps=100), unheard)
     engine.start()
     assert suspected_of(small) is Unavailable
-    assert isinstance(large.exception(10), Stopped)
+    assert isinstance(large.exception(10), outcome)
     engine.close(wait=True)
 
 
