@@ -27,7 +27,7 @@ test:  ## the whole test suite; make test ARGS="tests/unit -x" for a part of it
 	@exec $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # What is asked for comes by the environment: FAULT=, LONG=, LIST=, CHECK=.
-chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for hours
+chaos:  ## faults under load, and whether every promise was kept; FAULT=name for one, LIST=1 for all, LONG=1 for about an hour
 	$(SETUP) test
 	@exec $(PYTHON) -m tests.chaos
 
