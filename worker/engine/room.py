@@ -12,7 +12,7 @@ class Room:
         self._fitted_px = 0
         """The largest picture for which there was room."""
         self._short: str | None = None
-        """The request for which there was none since, though there had been for one as large."""
+        """The request for which there was none since, though one as large had fitted, or none had."""
 
     def sufficed(self, ticket: Ticket[Any]) -> None:
         self._fitted_px = max(self._fitted_px, ticket.key.picture_px)
@@ -20,8 +20,9 @@ class Room:
 
     def is_lost(self, ticket: Ticket[Any]) -> bool:
         """Asked when the device was this one's alone and had no room for it. True for the second request in a row for
-        which there was room before: what is larger than all that ever fitted says nothing about the device."""
-        if ticket.key.picture_px > self._fitted_px:
+        which there was room before, or while there never was any: what is larger than all that ever fitted says nothing
+        about the device."""
+        if 0 < self._fitted_px < ticket.key.picture_px:
             return False
         lost = self._short not in (None, ticket.job.request)
         self._short = ticket.job.request

@@ -136,11 +136,12 @@ class TorchRunner:
         with use_of(self._device):
             stock = len(moves) == 1 and self.tuning.stock_steps
             after = [_step(moves[0])] if stock else step_together(moves, self._device)
+            moment = self._device.mark()
         for state, said, latents in zip(states, predictions, after, strict=True):
             state.before, state.said, state.latents, state.deep = state.latents, said.noise, latents, said.deep
             state.step += 1
             if state.step == state.steps:
-                state.ended = self._device.mark()
+                state.ended = moment
 
     @torch.inference_mode()
     def decode(self, state: DenoiseState, *, job: Job) -> Decoded:
@@ -208,9 +209,10 @@ class TorchRunner:
 
     def forget(self) -> None:
         """Drops what was built for steps of all shapes so far."""
-        for model in self._models.values():
-            model.denoiser.forget()
-        self._device.free()
+        with use_of(self._device):
+            for model in self._models.values():
+                model.denoiser.forget()
+            self._device.free()
 
     def close(self) -> None:
         for model in self._models.values():

@@ -152,7 +152,7 @@ def _reading(setting: str, what: str, device: Device) -> Generator[None]:
     try:
         with faults_of(device):
             yield
-    except (Error, MemoryError):
+    except Error:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

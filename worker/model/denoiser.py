@@ -86,7 +86,7 @@ class Denoiser:
             return Said(_plainly(noise), deep)
         if self._builder is not None:
             shape = _bucket(*latents.shape)
-            if call := self._builder.find(shape) or self._builder.stand_in(shape):
+            if (call := self._builder.find(shape)) is not None:
                 return call(latents, timesteps, prompts)
         return surviving_cudnn(lambda: self._by_itself(latents, timesteps, prompts))
 

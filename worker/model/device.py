@@ -177,16 +177,21 @@ def use_of(device: Device) -> Generator[None]:
         yield
 
 
-_FULL: Final = (
+_HOST_FULL: Final = ("can't allocate memory", "bad_alloc")
+_DEVICE_FULL: Final = (
     "out of memory",  # CUDA's own, as when a graph is launched
-    "can't allocate memory",  # the processor's
-    "bad_alloc",  # its libraries'
-    "ALLOC_FAILED",  # cuBLAS and cuDNN
+    "ALLOC_FAILED",  # cuBLAS and older versions of cuDNN
+    "ALLOCATION_FAILED",  # cuDNN
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # what a thread sets up the first time had no room
     "unable to find an engine to execute",  # a convolution, for none of whose kernels there was room to work in
 )
-_CALLED: Final = {"cuda": "CUDA", "cpu": "CPU"}
 _REFUSED: Final = ("NOT_SUPPORTED", "INVALID_VALUE")
 """By a library, before anything was asked of the device."""
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether it says, in one of torch's ways, that a device has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in _DEVICE_FULL)
 
 
 @contextmanager
@@ -199,9 +204,11 @@ def faults_of(device: Device) -> Generator[None]:
         raise OutOfMemory("CPU error: out of memory") from error
     except RuntimeError as error:
         said = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or any(word in said for word in _FULL):
+        if any(word in said for word in _HOST_FULL):
+            raise OutOfMemory("CPU error: out of memory") from error
+        if is_full(error):
             device.free()
-            raise OutOfMemory(f"{_CALLED[device.torch.type]} error: out of memory") from error
+            raise OutOfMemory from error
         is_cudas = isinstance(error, torch.AcceleratorError) or "CUDA error" in said
         if is_cudas and not any(word in said for word in _REFUSED):
             raise DeviceLost from error

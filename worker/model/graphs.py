@@ -144,18 +144,6 @@ class Builder:
                 self._change.notify_all()
         return None
 
-    def stand_in(self, shape: Shape) -> Call | None:
-        """What was built for the next more rows of the same size, up to twice as many: rows may stay empty."""
-        with self._change:
-            larger = (
-                known
-                for known, call in self._built.items()
-                if call and (known.height, known.width) == (shape.height, shape.width)
-                if shape.rows < known.rows <= 2 * shape.rows
-            )
-            known = min(larger, key=lambda it: it.rows, default=None)
-            return self.find(known) if known else None
-
     def want(self, shapes: Sequence[Shape]) -> None:
         """To be built as soon as can be, the first one first."""
         with self._change:  # or the builder would begin with what it hears of first

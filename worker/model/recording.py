@@ -2,7 +2,7 @@
 
 Little of what a thread does there is safe while another one records: what a first call sets up, or memory that is given
 back, may stop the whole device, which ends a recording, and hands both of them an error that is neither's. A recording
-takes a tenth of a second of the host's time, so the others simply wait for it.
+takes a tenth of a second of the host's time, so the others simply wait for it, and it for what they are at.
 """
 
 import threading
@@ -74,13 +74,13 @@ class Recorder:
 
     def __call__(self, call: Callable[[], Tensors]) -> Callable[[], Tensors]:
         """What does the same again. The call has to have run before, on this thread."""
-        if not self._living:  # torch refuses a handle whose last graph is gone
-            self._pool = None
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         # Not by `torch.cuda.graph`: it stops the whole device before, and gives back the memory that others need.
         with torch.cuda.stream(self._stream), self._lock.exclusive():
+            if not self._living:  # torch refuses a handle whose last graph is gone
+                self._pool = None
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
             try:
                 said = self._recorded(graph, call)
             except BaseException:
@@ -99,11 +99,13 @@ class Recorder:
 
     def _give_up(self) -> None:
         """What is torch's of a recording that failed may go on for good, and then nothing is recorded into the same
-        pool; before 2.12 it does, and no memory is given back either until it is told."""
+        pool; before 2.12 it does, and neither that pool's memory nor any other is given back until it is told."""
         pool, self._pool = self._pool, None
         self._living = WeakSet()
+        device, told = torch.cuda.current_device(), cast("Any", torch)._C  # noqa: SLF001
         with suppress(RuntimeError):  # it is over already
-            cast("Any", torch)._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)  # noqa: SLF001
+            told._cuda_endAllocateToPool(device, pool)  # noqa: SLF001
+            told._cuda_releasePool(device, pool)  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -18,6 +18,8 @@ from typing import Any, Final, Literal, TypeVar, cast
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from worker.model.device import is_full
+
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -180,7 +182,7 @@ def surviving_cudnn(call: Callable[[], T]) -> T:
     try:
         return call()
     except RuntimeError as error:
-        if "cudnn" not in str(error).lower():
+        if "cudnn" not in str(error).lower() or is_full(error):
             raise
         _log.warning("attention goes on without cuDNN: %s", str(error).splitlines()[0])
         prefer_attention(_WITHOUT_CUDNN)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
+from torch.backends import cudnn
 from torch.nn.attention import SDPBackend
 
 from tests.bench.device.model import Work, count_work
@@ -92,8 +93,9 @@ class Bench:
         key = runner.key(side, side, precise=False)
         return runner._models[key.dtype].denoiser.way(Shape(2 * pictures, key.height, key.width))  # pyright: ignore[reportPrivateUsage]
 
-    def attention(self) -> dict[str, str]:
-        """The order that is in force, and the kernels torch takes by it for the largest self-attention at 1024²."""
+    def kernels(self) -> dict[str, str]:
+        """Attention's order that is in force, and what torch takes by it for the largest self-attention at 1024²; and
+        who chooses the convolutions'."""
         device, dtype = self.checkpoint.device.torch, self.checkpoint.dtype
         rows: Any = torch.empty((2, 10, 4096, 64), device=device, dtype=dtype)
         torch_: Any = torch
@@ -101,7 +103,9 @@ class Bench:
             taken = SDPBackend(torch_._fused_sdp_choice(rows, rows, rows)).name.removesuffix("_ATTENTION").lower()
         except Exception as error:  # noqa: BLE001 - torch promises no such call: a word less, not a section
             taken = f"unknown, {type(error).__name__}"
-        return {"attention": taken, "attention_order": ", ".join(preferred_attention()) or "torch's own"}
+        convolutions = ("timed" if cudnn.benchmark else "cuDNN's choice") if cudnn.enabled else "without cuDNN"
+        order = ", ".join(preferred_attention()) or "torch's own"
+        return {"attention": taken, "attention_order": order, "convolutions": convolutions}
 
     def times_stock(self, seconds: float) -> dict[str, float]:
         """Beside what the stock pipeline took in this run; empty where that is not known."""

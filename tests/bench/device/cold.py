@@ -67,10 +67,9 @@ def start(bench: Bench, name: str, cache: str) -> None:
         process_s = time.monotonic() - began_s
         figures = json.loads(file.read_text())["cold"]
     seen = figures[_FIRST]
-    since_s = seen.pop(_AT) - began_at
-    bench.sheet.put(
-        name, {"process_s": process_s, "since_start_s": since_s, "model_s": figures["model"]["seconds"], **seen}
-    )
+    if _AT in seen:
+        seen["since_start_s"] = seen.pop(_AT) - began_at
+    bench.sheet.put(name, {"process_s": process_s, "model_s": figures["model"]["seconds"], **seen})
 
 
 def _wanted(bench: Bench, seconds: float, file: Path) -> list[str]:

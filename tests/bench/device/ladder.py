@@ -28,7 +28,7 @@ from tests.bench.device.painting import (
     step_s,
     stock_pipeline,
 )
-from tests.bench.device.recording import recording
+from tests.bench.device.recording import recorded, refused
 from worker.model.tuning import Attention, Tuning, prefer_attention, preferred_attention, set_flags
 
 STOCK_S: Final = 25
@@ -53,7 +53,7 @@ class Rung:
 def ladder(bench: Bench) -> None:
     """All on the order of attention that the engine prefers, which is a rung of its own at both ends: the stock
     pipeline's with the engine's switches, and the graphs' without cuDNN's."""
-    bench.section("recording", 5, partial(recording, bench))
+    bench.section("recording", 5, partial(recorded, bench))
     bench.section("work", 10, partial(work, bench))
     bench.section("ceilings", 5, partial(ceilings, bench))
     shown = bench.section("stock", STOCK_S, partial(stock, bench))
@@ -69,6 +69,7 @@ def ladder(bench: Bench) -> None:
     if bench.best.compile != "off":
         layout = Rung(f"{bench.best.compile}, contiguous", 60, replace(bench.best, channels_last=False))
         climb(bench, exact, [layout])
+    bench.section("recording, after one that failed", 5, partial(refused, bench))
 
 
 def beyond(bench: Bench) -> None:
@@ -118,7 +119,7 @@ def climb(bench: Bench, exact: Painted | None, rungs: Sequence[Rung]) -> None:
 
 def _climb(bench: Bench, exact: Painted | None, rung: Rung) -> None:
     preferring = _preferring(rung.attention) if rung.attention else nullcontext()
-    with bench.runner(rung.tuning) as runner, preferring, cudnn.flags(benchmark=rung.timed):
+    with bench.runner(rung.tuning) as runner, preferring, _timing(rung.timed):
         began_s = time.perf_counter()
         state = joined(runner, bench.scale.job(0))
         step(runner, [state])
@@ -132,7 +133,7 @@ def _climb(bench: Bench, exact: Painted | None, rung: Rung) -> None:
             {
                 "asked": rung.tuning.ways,
                 "way": bench.way(runner),
-                **bench.attention(),
+                **bench.kernels(),
                 "seconds": painted.seconds,
                 "step_ms": 1000 * one_s,
                 **({} if rung.tuning.lossy else bench.peak_share(lambda work: 2 * work.row(rung.tuning), one_s)),
@@ -152,6 +153,17 @@ def _preferring(order: Sequence[Attention]) -> Generator[None]:
         yield
     finally:
         prefer_attention(before)
+
+
+@contextmanager
+def _timing(timed: bool) -> Generator[None]:
+    """Not by torch's own `flags`, which also sets all that one does not name."""
+    before = cudnn.benchmark
+    cudnn.benchmark = timed
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def work(bench: Bench) -> None:
@@ -196,7 +208,7 @@ def stock(bench: Bench, name: str = "stock") -> Pixels:
     bench.sheet.put(
         name,
         {
-            **bench.attention(),
+            **bench.kernels(),
             "seconds": min(seconds),
             "all": [round(it, 3) for it in seconds],
             **bench.memory(),

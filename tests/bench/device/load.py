@@ -159,12 +159,13 @@ def _caps(bench: Bench) -> None:
     with bench.runner(replace(bench.best, compile="off")) as runner:
         began_s = time.perf_counter()
         measured = caps.measure(runner, bench.scale.sides if bench.cuda else bench.scale.sides[:1])
-        took_s = time.perf_counter() - began_s
+        figures: dict[str, object] = {"seconds": time.perf_counter() - began_s, **bench.memory()}
+        figures |= {f"{round(px**0.5)}²": most for px, most in measured.items()}
+        bench.sheet.put("caps", figures)
         runner.forget()
         step(runner, [joined(runner, bench.scale.job(0))])
         bench.settle(runner)
-        pictures = {f"{round(px**0.5)}²": most for px, most in measured.items()}
-        bench.sheet.put("caps", {"seconds": took_s, **pictures, "way": bench.way(runner), **bench.memory()})
+        bench.sheet.put("caps", {**figures, "way": bench.way(runner)})
 
 
 def _sameness(bench: Bench, runner: TorchRunner, name: str) -> None:

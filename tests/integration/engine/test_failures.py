@@ -132,9 +132,10 @@ def test_torchs_words_for_full_memory_are_understood() -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("FIND was unable to find an engine to execute this computation"),
     ],
-    ids=["python", "library", "torch", "cuda", "cublas", "cudnn"],
+    ids=["python", "library", "torch", "cuda", "cublas", "cudnn", "convolution"],
 )
 def test_others_words_for_full_memory_are_understood(said: Exception) -> None:
     with pytest.raises(OutOfMemory), faults_of(Processor()):

@@ -237,18 +237,18 @@ def test_the_painting_says_where_the_time_went() -> None:
 
 def test_seconds_of_the_device_are_shared_by_pictures_and_a_decoding_counts() -> None:
     def wait_a_while(*_: object) -> None:
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.2)
 
     engine: Engine[Any, Any] = Engine(Planted(fault=wait_a_while))
     one, three = (engine.submit(job(id=str(k), steps=3, strength=1.0, images=k), unheard) for k in (1, 3))
     engine.start()
     least, most = (future.result(PATIENCE_S).gpu_s for future in (one, three))
-    assert 2 * least < most
-    assert 0.3 <= least + most < 0.1 + engine.stats().step_s
+    assert 1.5 * least < most
+    assert 0.6 <= least + most < 0.5 + engine.stats().step_s
     engine.close(wait=True)
     engine = Engine(Planted(decode_fault=wait_a_while))
     engine.start()
-    assert engine.submit(job(), unheard).result(PATIENCE_S).gpu_s >= 0.1
+    assert engine.submit(job(), unheard).result(PATIENCE_S).gpu_s >= 0.2
     engine.close(wait=True)
 
 

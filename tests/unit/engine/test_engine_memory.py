@@ -348,6 +348,19 @@ def test_what_never_fitted_says_nothing_of_the_device(where: str) -> None:
     assert fatal == []
 
 
+@pytest.mark.parametrize("where", ["prepare_fault", "decode_fault"])
+def test_a_device_on_which_nothing_ever_fitted_ends_the_engine(where: str) -> None:
+    """Or it would go on claiming requests, and fail them all."""
+    fatal: list[Exception] = []
+    plant: dict[str, Any] = {where: raising(OutOfMemory())}
+    engine: Engine[Any, Any] = Engine(Planted(**plant), on_fatal=fatal.append)
+    engine.start()
+    assert isinstance(engine.submit(job(id="first"), unheard).exception(10), OutOfMemory)
+    assert suspected_of(engine.submit(job(id="second", image=picture(128, 128)), unheard)) is OutOfMemory
+    engine.close(wait=True)
+    assert len(fatal) == 1
+
+
 def test_room_to_prepare_is_no_room_to_decode() -> None:
     """Whoever is prepared between two that cannot be decoded: it is two in a row."""
     fatal: list[Exception] = []

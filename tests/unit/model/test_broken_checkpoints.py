@@ -210,7 +210,7 @@ def test_a_broken_safety_checker_is_named(broken: Path, damage: Break, said: str
         (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
         (RuntimeError("CUDA error: unspecified launch failure"), DeviceLost),
-        (MemoryError(), MemoryError),
+        (MemoryError(), OutOfMemory),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )

@@ -65,7 +65,13 @@ def test_every_section_of_every_part_leaves_figures(figures: dict[str, Any]) -> 
 
 def test_the_figures_say_what_was_done(figures: dict[str, Any]) -> None:
     ladder, load, beyond = (figures[part] for part in ("ladder", "load", "beyond"))
-    assert all(ladder["recording"][it] is True for it in ("by itself", "beside a thread", "after that"))
+    recording = ladder["recording"]
+    assert all(recording[it] is True for it in ("by itself", "after all are gone", "beside a thread"))
+    assert recording["other_failed"] == ""
+    assert ladder["recording, after one that failed"] == {"is right": True}, "nothing is refused on a processor"
+    convolutions = {name: it["convolutions"] for name, it in ladder.items() if "convolutions" in it}
+    assert convolutions.pop("engine: graphs, timed convolutions") == "timed"
+    assert set(convolutions.values()) == {"cuDNN's choice"}
     assert ladder["engine: graphs"]["levels_most"] <= 1
     assert ladder["stock"]["levels_most"] <= 1
     assert ladder["engine: graphs"]["latents_differ"] < 1e-4
@@ -79,6 +85,7 @@ def test_the_figures_say_what_was_done(figures: dict[str, Any]) -> None:
     assert beyond["engine: lossy, step cache 2"]["latents_differ"] > 1e-4
     assert load["same bits, 4 fixed rows, not compiled"]["in_company"] is True
     assert load["caps"]["32²"] >= 1
+    assert load["caps"]["way"] == "graph"
     assert load["saturation, 1 a step"]["lost"] == 0
 
 

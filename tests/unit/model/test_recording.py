@@ -94,6 +94,7 @@ class Torch:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.handles = 0
         self.given_up: list[int] = []
+        self.released: list[int] = []
         self.living: dict[int, int] = {}
         self.failed: set[int] = set()
         outer = self
@@ -134,6 +135,7 @@ class Torch:
         patch.setattr(cuda, "current_device", int)
         patch.setattr(cuda, "graph_pool_handle", self.handle)
         patch.setattr("torch._C._cuda_endAllocateToPool", self.give_up, raising=False)
+        patch.setattr("torch._C._cuda_releasePool", self.release, raising=False)
 
     def handle(self) -> int:
         self.handles += 1
@@ -142,6 +144,10 @@ class Torch:
     def give_up(self, device: int, pool: int) -> None:
         assert device == 0
         self.given_up.append(pool)
+
+    def release(self, device: int, pool: int) -> None:
+        assert device == 0
+        self.released.append(pool)
 
     def gone(self, pool: int) -> None:
         self.living[pool] -= 1
@@ -186,7 +192,7 @@ def test_after_one_that_failed_the_next_is_recorded_into_other_memory(fake: Torc
 
     with pytest.raises(RuntimeError):
         record(failing)
-    assert fake.given_up == [1], "or no memory would be given back any more"
+    assert fake.given_up == fake.released == [1], "or no memory would be given back any more"
     next_one = record(said)
     assert fake.living == {1: 1, 2: 1}
     del kept, next_one

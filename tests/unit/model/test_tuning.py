@@ -325,33 +325,6 @@ def test_what_is_built_beforehand_are_the_graphs_that_calls_look_for(checkpoint:
     denoiser.close()
 
 
-def test_what_is_not_built_yet_goes_by_the_next_larger_graph(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = prompts(checkpoint, 5)
-    stock = Denoiser(checkpoint.unet, Processor(), Tuning())
-    denoiser = Denoiser(checkpoint.unet, Processor(), Tuning(graphs=True))
-    call(denoiser, said[:4])
-    denoiser.settle()
-    slow = list[int]()
-    by_itself = denoiser._by_itself
-
-    def watched(latents: Tensor, *others: Any) -> Any:
-        slow.append(len(latents))
-        return by_itself(latents, *others)
-
-    monkeypatch.setattr(denoiser, "_by_itself", watched)
-    for rows in (1, 2, 3, 4, 5):
-        torch.testing.assert_close(
-            call(denoiser, said[:rows]), call(stock, said[:rows]), atol=TOLERANCE, rtol=TOLERANCE
-        )
-    call(denoiser, said[:3], (8, 16))
-    assert slow == [1, 5, 3], "more than twice as many, none as many, and another size"
-    denoiser.settle()
-    assert denoiser.way(Shape(3, 8, 8)) == "graph", "it is wanted nevertheless"
-    denoiser.close()
-
-
 def test_one_picture_is_built_first_and_then_the_most(checkpoint: Checkpoint) -> None:
     built = list[int]()
 
