@@ -23,6 +23,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from tests.bench.device.painting import Pixels, levels_apart
 from tests.bench.engine import Spent, mixed, spend
 from tests.unit.engine.jobs import unheard
 from worker.engine import runner as runners
@@ -30,7 +31,7 @@ from worker.engine.engine import Engine
 from worker.engine.job import Job, Painting
 from worker.engine.runner import TorchRunner
 from worker.model.checkpoint import Checkpoint, Wanted, open_checkpoint
-from worker.model.together import Move
+from worker.model.together import Move, step_alone
 from worker.model.tuning import Tuning
 
 STOCK: Final = Tuning()
@@ -50,7 +51,7 @@ def one_by_one() -> AbstractContextManager[object]:
     """In company, too, each request is stepped by its own diffusers instance."""
 
     def step_each(moves: Sequence[Move], _: object) -> list[torch.Tensor]:
-        return [move.solver.step(move.done, move.prediction, move.latents, move.generators) for move in moves]
+        return [step_alone(move) for move in moves]
 
     return patch.object(runners, "step_together", step_each)
 
@@ -84,7 +85,7 @@ WAYS: Final = {
 @dataclass(frozen=True, slots=True)
 class Painted:
     spent: Spent
-    pictures: list["np.ndarray[Any, np.dtype[np.int16]]"]
+    pictures: list[Pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +94,17 @@ class Beside:
 
     wall: float
     cpu: float
-    levels: int
+    levels: float
 
     @classmethod
     def of(cls, painted: Painted, usual: Painted) -> "Beside":
         return cls(
             usual.spent.wall_s / painted.spent.wall_s,
             usual.spent.cpu_s / painted.spent.cpu_s,
-            max(int(np.abs(mine - its).max()) for mine, its in zip(painted.pictures, usual.pictures, strict=True)),
+            max(
+                levels_apart(mine, its)["levels_most"]
+                for mine, its in zip(painted.pictures, usual.pictures, strict=True)
+            ),
         )
 
 
@@ -125,7 +129,7 @@ class Painter:
             engine.start()
             spent = spend(all_of_them)
         pictures = [picture for future in futures for picture in future.result().pictures]
-        return Painted(spent, [np.asarray(picture, dtype=np.int16) for picture in pictures])
+        return Painted(spent, [np.asarray(picture) for picture in pictures])
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -157,7 +161,7 @@ def main(given: Sequence[str] | None = None) -> None:
 def in_words(rounds: Sequence[Beside]) -> str:
     wall, cpu = (statistics.median(getattr(one, clock) for one in rounds) for clock in ("wall", "cpu"))
     each = ", ".join(f"{one.wall:.2f}" for one in rounds)
-    return f"{wall:.2f} ({each}), {cpu:.2f}, {max(one.levels for one in rounds)}"
+    return f"{wall:.2f} ({each}), {cpu:.2f}, {max(one.levels for one in rounds):.0f}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from worker.model.libraries import Autoencoder, UNet
 from worker.model.preview import Previewer
 from worker.model.prompt import Prompt, PromptEncoder
 from worker.model.solver import Solvers
-from worker.model.together import Move, draw, step_together
+from worker.model.together import Move, draw, step_alone, step_together
 from worker.model.tuning import Tuning, set_flags, tuned_for
 
 _MORE_PRECISE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
@@ -135,7 +135,7 @@ class TorchRunner:
         ]
         with use_of(self._device):
             stock = len(moves) == 1 and self.tuning.stock_steps
-            after = [_step(moves[0])] if stock else step_together(moves, self._device)
+            after = [step_alone(moves[0])] if stock else step_together(moves, self._device)
             moment = self._device.mark()
         for state, said, latents in zip(states, predictions, after, strict=True):
             state.before, state.said, state.latents, state.deep = state.latents, said.noise, latents, said.deep
@@ -267,10 +267,6 @@ def _for_up_to(pictures: int) -> list[int]:
     """Rows of guided pictures: first those of one, which is what most wait for, then from the most down, because
     smaller graphs find room in the memory of larger ones."""
     return [2, *range(2 * pictures, 2, -2)]
-
-
-def _step(move: Move) -> Tensor:
-    return move.solver.step(move.done, move.prediction, move.latents, move.generators)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -102,10 +102,10 @@ class Recorder:
         pool; before 2.12 it does, and neither that pool's memory nor any other is given back until it is told."""
         pool, self._pool = self._pool, None
         self._living = WeakSet()
-        device, told = torch.cuda.current_device(), cast("Any", torch)._C  # noqa: SLF001
+        device, bindings = torch.cuda.current_device(), cast("Any", torch)._C  # noqa: SLF001
         with suppress(RuntimeError):  # it is over already
-            told._cuda_endAllocateToPool(device, pool)  # noqa: SLF001
-            told._cuda_releasePool(device, pool)  # noqa: SLF001
+            bindings._cuda_endAllocateToPool(device, pool)  # noqa: SLF001
+            bindings._cuda_releasePool(device, pool)  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

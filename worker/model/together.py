@@ -28,6 +28,11 @@ class Move:
     generators: Sequence[torch.Generator]
 
 
+def step_alone(move: Move) -> Tensor:
+    """The latents after its step, by its diffusers instance."""
+    return move.solver.step(move.done, move.prediction, move.latents, move.generators)
+
+
 def step_together(moves: Sequence[Move], device: Device) -> list[Tensor]:
     """The latents of each after its step, in its own precision; computed in float32 or better.
 

@@ -128,7 +128,7 @@ def set_flags(device: torch.device, dtype: torch.dtype) -> None:
 
     Where weights are in half precision, whatever is left in float32 (a second try after an overflow) may use TF32;
     float32 that was asked for stays float32. Convolutions' kernels are not chosen by timing: each thread would time
-    them anew, stop the whole device for each, and give all cached memory back; every process takes the same now.
+    them anew, stop the whole device for each, and give all cached memory back.
     """
     if device.type != "cuda":
         return

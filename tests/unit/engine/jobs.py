@@ -120,6 +120,7 @@ def two_to_decode(engine: Engine[Any, Any], runner: Planted) -> tuple[Future[Pai
 
 
 def until_idle(engine: Engine[Any, Any]) -> None:
+    """For an engine that was not started: this thread is its thread."""
     while engine.step():
         pass
 

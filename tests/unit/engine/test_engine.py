@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.errors import Cancelled, InternalFault, TotalTimeout, Unavailable
-from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard
+from tests.unit.engine.jobs import Planted, job, picture, two_to_decode, unheard, until_idle
 from worker.engine.engine import Engine
 from worker.engine.fake import FakeRunner
 from worker.engine.job import Job, Painting, Progress
@@ -28,12 +28,6 @@ def running(runner: Any, **options: Any) -> Generator[Engine[Any, Any]]:
         yield engine
     finally:
         engine.close(wait=False)
-
-
-def until_idle(engine: Engine[Any, Any]) -> None:
-    """For an engine that was not started: this thread is its thread."""
-    while engine.step():
-        pass
 
 
 def test_equal_jobs_give_equal_pictures_and_others_do_not() -> None:
